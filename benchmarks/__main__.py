@@ -1,0 +1,48 @@
+"""The command line of the benchmarks: `python -m benchmarks launch`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks import launch, report
+from benchmarks.scratch import BenchmarkError
+
+
+def main() -> int:
+    """Measure, print the report, and keep it where asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("launch", help="start, exec, throughput, memory; with the peers")
+    command.add_argument("--runs", type=int, metavar="N", help="rounds of each measurement")
+    command.add_argument("--quick", action="store_true", help="a tenth of the time")
+    command.add_argument("--peers-only", action="store_true", help="leave pycontainers out")
+    command.add_argument("--json", type=Path, metavar="FILE", help="keep every sample")
+    command.add_argument("--write", action="store_true", help="put the report into README.md")
+    options = parser.parse_args()
+
+    amount = launch.QUICK if options.quick else launch.FULL
+    if options.runs is not None:
+        amount = amount._replace(rounds=options.runs)
+    try:
+        results = launch.run(amount, peers_only=options.peers_only)
+    except BenchmarkError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("benchmarks: interrupted; all that was made is removed", file=sys.stderr)
+        return 130
+    text = report.render(results)
+    print(text)
+    if options.json is not None:
+        options.json.write_text(json.dumps(asdict(results)))
+    if options.write:
+        report.write_into(Path(__file__).with_name("README.md"), text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""What an idle container costs in memory beyond its workload: run as a process of its own.
+
+`python -m benchmarks.memory ROOTFS DATA_ROOT COUNT` prints, as JSON, the proportional set size in
+KiB of this process and all that belongs to the engine, before and with COUNT idle containers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pycontainers as pc
+from benchmarks.peers import IDLE, TRUE
+
+_SETTLING_TIME = 1.0  # seconds
+
+
+def main() -> None:
+    """Measure and print."""
+    rootfs, data_root, count = sys.argv[1:]
+    engine = pc.Engine(root=data_root)
+    with contextlib.ExitStack() as stack:
+        stack.callback(engine.close)
+        image = pc.Image.from_rootfs(rootfs, engine=engine)
+        # What the first use loads is no container's cost.
+        pc.run(TRUE, image=image, engine=engine)
+        with pc.Container.run(image, IDLE, engine=engine) as container:
+            container.exec(TRUE)
+        before = _engine_memory(set())
+        workloads: set[int] = set()
+        for _ in range(int(count)):
+            started = stack.enter_context(pc.Container.run(image, IDLE, engine=engine))
+            assert started.pid is not None
+            workloads.add(started.pid)
+        after = _engine_memory(workloads)
+    print(json.dumps({"before": before, "after": after, "containers": int(count)}))
+
+
+def _engine_memory(workloads: set[int]) -> int:
+    """Add up the PSS of this process and its descendants that are no workload."""
+    gc.collect()
+    time.sleep(_SETTLING_TIME)
+    return sum(_pss(pid) for pid in _family(os.getpid(), without=workloads))
+
+
+def _family(root: int, *, without: set[int]) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # The name in parentheses may hold anything; the parent is the second field after it.
+            fields = path.read_text(errors="replace").rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    family, found = [], [root]
+    while found:
+        pid = found.pop()
+        if pid not in without:
+            family.append(pid)
+            found += children.get(pid, [])
+    return family
+
+
+def _pss(pid: int) -> int:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The report: tables of a run's results in Markdown, and what became of each target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from benchmarks.floor import WHOLE
+from benchmarks.measure import TIMES, median, percentile95
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.measure import Results
+
+_US: Final = "pycontainers"
+_START: Final = "<!-- results of python -m benchmarks launch -->"
+_END: Final = "<!-- end of results -->"
+
+
+class Target(NamedTuple):
+    """A promise, what was measured (None: not in this run), and whether that keeps it."""
+
+    promise: str
+    measured: str | None
+    holds: bool
+
+
+def render(results: Results) -> str:
+    """Give the whole report in Markdown."""
+    versions = ", ".join(results.versions.values())
+    parts = [
+        f"{results.date}, {results.machine}; {versions}.",
+        *results.notes,
+        "### A container that runs `/bin/true`, from nothing to nothing",
+        _times(results.launch, base=WHOLE),
+        "### `/bin/true` executed in a running container",
+        _times(results.execute, base=None),
+        "### Containers a second",
+        _rates(results),
+    ]
+    if results.memory:
+        parts += ["### Memory and import", _costs(results)]
+    parts += ["### Targets", _targets_table(results)]
+    return "\n\n".join(parts)
+
+
+def write_into(path: Path, report: str) -> None:
+    """Put the report between the markers of a page, in place of the last one."""
+    head, _, rest = path.read_text().partition(_START)
+    _, _, tail = rest.partition(_END)
+    path.write_text(f"{head}{_START}\n\n{report}\n\n{_END}{tail}")
+
+
+def targets(results: Results) -> list[Target]:
+    """Judge each target."""
+    return [
+        _ratio_target(results, f"at most 2.0 {TIMES} the C floor", WHOLE, 2.0),
+        _ratio_target(results, "faster than bubblewrap's `--unshare-all`", "bubblewrap", 1.0),
+        _ratio_target(results, "at most 1/5 of runc", "runc", 0.2),
+        _throughput_target(results),
+        _memory_target(results),
+        _import_target(results),
+    ]
+
+
+def _ratio_target(results: Results, promise: str, other: str, limit: float) -> Target:
+    if _US not in results.launch or other not in results.launch:
+        return Target(promise, None, False)
+    ratio = median(results.launch[_US]) / median(results.launch[other])
+    return Target(promise, f"{ratio:.2f} {TIMES}", ratio <= limit)
+
+
+def _throughput_target(results: Results) -> Target:
+    promise = "at least 300 containers a second"
+    if _US not in results.throughput:
+        return Target(promise, None, False)
+    threads, best = max(results.throughput[_US].items(), key=lambda item: item[1])
+    return Target(promise, f"{best:.0f} with {threads} threads", best >= 300)
+
+
+def _memory_target(results: Results) -> Target:
+    promise = "at most 1 MB of PSS for an idle container beyond its workload"
+    if not results.memory:
+        return Target(promise, None, False)
+    kibibytes = _per_container(results)
+    return Target(promise, f"{kibibytes:.0f} KiB", kibibytes * 1024 <= 1_000_000)
+
+
+def _import_target(results: Results) -> Target:
+    promise = "`import pycontainers` in at most 50 ms more than the bare interpreter"
+    if not results.imports:
+        return Target(promise, None, False)
+    bare, imported, *_ = (median(samples) for samples in results.imports.values())
+    milliseconds = (imported - bare) * 1000
+    return Target(promise, f"{milliseconds:.1f} ms", milliseconds <= 50)
+
+
+def _per_container(results: Results) -> float:
+    memory = results.memory
+    return (memory["after"] - memory["before"]) / memory["containers"]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
+
+
+def _times(samples: dict[str, list[float]], *, base: str | None) -> str:
+    head = ["", "runs", "median, ms", "95th percentile, ms"]
+    bases = [name for name in (base, _US) if name in samples]
+    head += [f"{TIMES} {name}" for name in bases]
+    rows = []
+    for name, values in samples.items():
+        row = [name, str(len(values)), _ms(median(values)), _ms(percentile95(values))]
+        row += [f"{median(values) / median(samples[other]):.2f}" for other in bases]
+        rows.append(row)
+    return _table(head, rows)
+
+
+def _rates(results: Results) -> str:
+    counts = sorted({count for rates in results.throughput.values() for count in rates})
+    head = ["", *(f"{count} thread{'s' if count > 1 else ''}" for count in counts)]
+    rows = [
+        [name, *(f"{rates[count]:.0f}" for count in counts)]
+        for name, rates in results.throughput.items()
+    ]
+    return _table(head, rows)
+
+
+def _costs(results: Results) -> str:
+    count = results.memory["containers"]
+    rows = [
+        ["application and engine, no container", f"{results.memory['before']} KiB"],
+        [f"each of {count} idle containers more", f"{_per_container(results):.0f} KiB"],
+    ]
+    bare = median(results.imports["bare interpreter"])
+    for name, values in results.imports.items():
+        rows.append([name, f"{_ms(median(values))} ms (+{_ms(median(values) - bare)})"])
+    return _table(["", "median"], rows)
+
+
+def _targets_table(results: Results) -> str:
+    rows = []
+    for promise, measured, holds in targets(results):
+        if measured is None:
+            rows.append([promise, "not measured in this run", ""])
+        else:
+            rows.append([promise, measured, "holds" if holds else "**missed**"])
+    return _table(["target", "measured", ""], rows)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.2f}"

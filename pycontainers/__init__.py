@@ -1,0 +1,132 @@
+"""pycontainers: a container engine that is a Python library; no daemon, no socket, no docker.
+
+>>> import pycontainers
+>>> pycontainers.run(["echo", "hello"]).stdout          # doctest: +SKIP
+'hello\\n'
+
+The names below are loaded when they are first used: importing the package does nothing else.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontainers.command import run
+    from pycontainers.container import Container
+    from pycontainers.doctor import Report, doctor
+    from pycontainers.engine import Engine
+    from pycontainers.errors import (
+        BadExecutable,
+        CommandFailed,
+        CommandNotFound,
+        Conflict,
+        ContainerNotFound,
+        EngineError,
+        ImageError,
+        ImageNotFound,
+        InvalidArgument,
+        KernelError,
+        LaunchError,
+        NetworkNotFound,
+        NotFound,
+        NotSupported,
+        PermissionDenied,
+        PyContainersError,
+        StoreError,
+        Timeout,
+        VolumeNotFound,
+    )
+    from pycontainers.image import Image
+    from pycontainers.lifecycle.options import Mount
+    from pycontainers.lifecycle.result import CompletedRun, Usage
+    from pycontainers.lifecycle.streams import DEVNULL, PIPE, STDOUT
+    from pycontainers.oci.config import ImageConfig
+    from pycontainers.process import Process
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "command": ("run",),
+    "container": ("Container",),
+    "doctor": ("Report", "doctor"),
+    "engine": ("Engine",),
+    "errors": (
+        "BadExecutable",
+        "CommandFailed",
+        "CommandNotFound",
+        "Conflict",
+        "ContainerNotFound",
+        "EngineError",
+        "ImageError",
+        "ImageNotFound",
+        "InvalidArgument",
+        "KernelError",
+        "LaunchError",
+        "NetworkNotFound",
+        "NotFound",
+        "NotSupported",
+        "PermissionDenied",
+        "PyContainersError",
+        "StoreError",
+        "Timeout",
+        "VolumeNotFound",
+    ),
+    "image": ("Image",),
+    "lifecycle.options": ("Mount",),
+    "lifecycle.result": ("CompletedRun", "Usage"),
+    "lifecycle.streams": ("DEVNULL", "PIPE", "STDOUT"),
+    "oci.config": ("ImageConfig",),
+    "process": ("Process",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "BadExecutable",
+    "CommandFailed",
+    "CommandNotFound",
+    "CompletedRun",
+    "Conflict",
+    "Container",
+    "ContainerNotFound",
+    "Engine",
+    "EngineError",
+    "Image",
+    "ImageConfig",
+    "ImageError",
+    "ImageNotFound",
+    "InvalidArgument",
+    "KernelError",
+    "LaunchError",
+    "Mount",
+    "NetworkNotFound",
+    "NotFound",
+    "NotSupported",
+    "PermissionDenied",
+    "Process",
+    "PyContainersError",
+    "Report",
+    "StoreError",
+    "Timeout",
+    "Usage",
+    "VolumeNotFound",
+    "doctor",
+    "run",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,149 @@
+"""Everything that can go wrong, as one tree.
+
+Each message says what failed, on what and why; `hint`, where there is one, says what to do.
+
+    PyContainersError
+    ├── NotFound (LookupError)
+    │   └── ImageNotFound  ContainerNotFound  NetworkNotFound  VolumeNotFound
+    ├── Conflict                    a name in use, or an object in the wrong state
+    ├── InvalidArgument (ValueError)
+    ├── ImageError                  an image or root file system that can't be used
+    ├── StoreError                  the data root or its database
+    ├── NotSupported                what this host lacks, and how to get it
+    ├── KernelError (OSError)       a system call, as strace(1) prints it
+    ├── LaunchError (OSError)       a step of a container's start
+    │   └── CommandNotFound  PermissionDenied  BadExecutable
+    ├── EngineError                 a helper process that ended or answered nonsense
+    ├── CommandFailed               a non-zero exit, with `check=True`
+    └── Timeout (TimeoutError)
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontainers.lifecycle.result import CompletedRun
+
+
+class PyContainersError(Exception):
+    """The root of all errors of this library; `hint` says what the user can do about it."""
+
+    hint: str | None = None
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = str(self.args[0]) if self.args else ""
+        return f"{text}\n  {self.hint}" if self.hint else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        state = dict(self.__dict__)
+        if isinstance(self, OSError):  # its two facts lie outside the instance's dictionary
+            state |= {"errno": self.errno, "strerror": self.strerror}
+        return _restore, (type(self), self.args, state)
+
+
+def _restore(
+    kind: type[PyContainersError], args: tuple[object, ...], state: dict[str, object]
+) -> PyContainersError:
+    """Make an error again in another process, whatever its constructor takes."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    for name, value in state.items():
+        setattr(error, name, value)
+    return error
+
+
+class NotFound(PyContainersError, LookupError):
+    """Something named does not exist."""
+
+
+class ImageNotFound(NotFound):
+    """No image has that reference."""
+
+
+class ContainerNotFound(NotFound):
+    """No container has that name or id."""
+
+
+class NetworkNotFound(NotFound):
+    """No network has that name or id."""
+
+
+class VolumeNotFound(NotFound):
+    """No volume has that name."""
+
+
+class Conflict(PyContainersError):
+    """A name is in use, or an object is not in the state that the operation needs."""
+
+
+class InvalidArgument(PyContainersError, ValueError):
+    """An option has a value that can't be used; nothing has been created."""
+
+
+class ImageError(PyContainersError):
+    """An image, archive or root file system can't be used."""
+
+
+class StoreError(PyContainersError):
+    """The data root or its database can't be used."""
+
+
+class NotSupported(PyContainersError):
+    """This host lacks something; the hint says how to get it or do without."""
+
+
+class EngineError(PyContainersError):
+    """A helper process ended or could not be started."""
+
+
+class Timeout(PyContainersError, TimeoutError):
+    """A wait took longer than the caller allowed."""
+
+
+class KernelError(PyContainersError, OSError):
+    """A system call failed; `call` names it with its arguments, as strace(1) prints it."""
+
+    def __init__(self, errno: int, call: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{call}: {os.strerror(errno)}", hint=hint)
+        self.errno = errno
+        self.strerror = os.strerror(errno)
+        self.call = call
+
+
+class LaunchError(PyContainersError, OSError):
+    """A step of a container's start failed; everything made for it has been undone.
+
+    `step` is the step of the plan in words, `errno` the kernel's answer (0 where there is none).
+    """
+
+    def __init__(self, step: str, errno: int, detail: str, *, hint: str | None = None) -> None:
+        super().__init__(f"cannot {step}: {detail}", hint=hint)
+        self.step = step
+        self.errno = errno
+        self.strerror = detail
+
+
+class CommandNotFound(LaunchError):
+    """The command is not in the container's file system."""
+
+
+class PermissionDenied(LaunchError):
+    """The command is there, but can't be executed by the container's user."""
+
+
+class BadExecutable(LaunchError):
+    """The command is a file that this machine can't execute, as one of another architecture."""
+
+
+class CommandFailed(PyContainersError):
+    """A command ended with an exit status other than 0; `result` holds its whole outcome."""
+
+    def __init__(self, message: str, result: CompletedRun, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result

@@ -1,0 +1,239 @@
+"""Cgroups of version 2: one directory, whose parent has to have the controllers enabled.
+
+The kernel's Documentation/admin-guide/cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from pycontainers.errors import KernelError
+from pycontainers.kernel.cgroups import base, files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PATIENCE: Final = 10.0  # seconds until processes that can't be stopped or killed are an error
+_MICROSECONDS: Final = 1e6
+_FILES: Final = {"cpu", "cpuset", "io", "memory", "pids"}  # devices are ruled by a BPF program
+
+
+class V2Cgroup(base.Cgroup):
+    """A container's directory; the one above it is `host`'s, with no processes of its own."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+
+    def create(self, limits: base.Limits) -> None:
+        """Make the cgroup with its limits; where that fails, nothing of it remains."""
+        parent = os.path.dirname(self.directory)
+        if extra := set(base.needed(limits)) - set(base.ALWAYS):
+            enable(parent, extra)
+        try:
+            files.make(self.directory)
+        except KernelError as error:
+            if error.errno != errno.ENOENT or os.path.basename(parent) != base.PARENT:
+                raise
+            prepare(parent)  # tidied away since, as it was empty
+            enable(parent, extra)
+            files.make(self.directory)
+        try:
+            self._set(limits)
+        except KernelError:
+            self.remove()
+            raise
+
+    def update(self, limits: base.Limits) -> None:
+        """Change the limits that are not None; the others stay."""
+        enable(os.path.dirname(self.directory), base.needed(limits))
+        self._set(limits)
+
+    def join_fds(self) -> list[int]:
+        """Give none: a process is born in the cgroup, by clone3 with `clone_fd`."""
+        return []
+
+    def clone_fd(self) -> int | None:
+        """Open the directory for CLONE_INTO_CGROUP; the caller closes it."""
+        try:
+            return os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KernelError(error.errno or 0, f"open({self.directory!r})") from None
+
+    def usage(self) -> base.Usage:
+        """Read what the processes have used until now; a missing cgroup has used nothing."""
+        cpu = files.fields(f"{self.directory}/cpu.stat")
+        io_read, io_write = self._transferred()
+        return base.Usage(
+            cpu["user_usec"] / _MICROSECONDS if "user_usec" in cpu else None,
+            cpu["system_usec"] / _MICROSECONDS if "system_usec" in cpu else None,
+            files.number(f"{self.directory}/memory.peak"),
+            files.number(f"{self.directory}/pids.peak"),
+            io_read,
+            io_write,
+            files.fields(f"{self.directory}/memory.events").get("oom_kill", 0),
+        )
+
+    def pids(self) -> list[int]:
+        """Read the processes in it and its subgroups, by their numbers in this PID namespace."""
+        return sorted(files.members(self.directory))
+
+    def freeze(self) -> None:
+        """Stop every process; when this returns, none of them runs."""
+        files.write(f"{self.directory}/cgroup.freeze", "1")
+        if not self._wait_for("frozen", 1):
+            self.thaw()
+            raise KernelError(errno.ETIMEDOUT, f"write('{self.directory}/cgroup.freeze', '1')")
+
+    def thaw(self) -> None:
+        """Let frozen processes go on; does nothing to others."""
+        files.write_if_there(f"{self.directory}/cgroup.freeze", "0")
+
+    def kill(self) -> None:
+        """Kill every process of it and its subgroups; when this returns, none of them runs."""
+        files.write_if_there(f"{self.directory}/cgroup.kill", "1")
+        if not self._wait_for("populated", 0):
+            raise KernelError(
+                errno.ETIMEDOUT,
+                f"write('{self.directory}/cgroup.kill', '1')",
+                hint="a process hangs in the kernel, as on a lost network disk",
+            )
+
+    def subgroup(self, name: str) -> base.Cgroup:
+        """Name a cgroup within, which sets no limits: what is in it counts here as well."""
+        return V2Cgroup(f"{self.directory}/{name}")
+
+    def remove(self) -> None:
+        """Take it and its subgroups away; when this returns, it does not exist."""
+        files.remove(self.directory)
+
+    def plain(self) -> dict[str, Any]:
+        """Give what another process needs to name the same cgroup, as JSON can hold it."""
+        return {"version": 2, "directory": self.directory}
+
+    def _set(self, limits: base.Limits) -> None:
+        where = self.directory
+        if limits.pids is not None:
+            files.write(f"{where}/pids.max", str(limits.pids))
+        if limits.memory is not None:
+            files.write(f"{where}/memory.max", str(limits.memory))
+            swap = 0 if limits.memory_swap is None else limits.memory_swap - limits.memory
+            if limits.memory_swap is not None or os.path.exists(f"{where}/memory.swap.max"):
+                files.write(f"{where}/memory.swap.max", str(max(0, swap)))
+        if limits.cpus is not None:
+            quota = max(1000, round(limits.cpus * base.CPU_PERIOD))
+            files.write(f"{where}/cpu.max", f"{quota} {base.CPU_PERIOD}")
+        if limits.cpu_shares is not None:
+            files.write(f"{where}/cpu.weight", str(weight_of_shares(limits.cpu_shares)))
+        if limits.cpuset is not None:
+            files.write(f"{where}/cpuset.cpus", limits.cpuset)
+        if limits.io_weight is not None:
+            if os.path.exists(f"{where}/io.bfq.weight"):
+                files.write(f"{where}/io.bfq.weight", str(limits.io_weight))
+            else:
+                files.write(f"{where}/io.weight", str(weight_of_io(limits.io_weight)))
+        if limits.devices is not None:
+            # Loaded only here: few launchers ever need it, and each is to stay small.
+            from pycontainers.kernel.cgroups import device_filter
+
+            device_filter.attach(where, limits.devices)
+
+    def _transferred(self) -> tuple[int | None, int | None]:
+        """Sum the bytes read from and written to all disks."""
+        text = files.read(f"{self.directory}/io.stat")
+        if text is None:
+            return None, None
+        sums = {"rbytes": 0, "wbytes": 0}
+        for word in text.split():
+            key, _, value = word.partition("=")
+            if key in sums and value.isdigit():
+                sums[key] += int(value)
+        return sums["rbytes"], sums["wbytes"]
+
+    def _wait_for(self, key: str, value: int) -> bool:
+        """Wait until a key of cgroup.events has a value or the cgroup has gone; False: too long."""
+        path, wanted = f"{self.directory}/cgroup.events", f"{key} {value}\n".encode()
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        poller = select.poll()
+        poller.register(fd, select.POLLPRI)
+        deadline = time.monotonic() + _PATIENCE
+        try:
+            while wanted not in os.pread(fd, 4096, 0):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                poller.poll(left * 1000)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+        finally:
+            os.close(fd)
+        return True
+
+
+def prepare(directory: str) -> None:
+    """Make the cgroup that is to hold those of containers, with the controllers all of them have.
+
+    What its parent has to hand down for that is enabled there.  Raises KernelError (EBUSY where the
+    parent has processes of its own).
+    """
+    try:
+        files.make(directory)
+    except KernelError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    enable(directory, base.ALWAYS)
+
+
+def enable(directory: str, controllers: Iterable[str]) -> None:
+    """Have the cgroups right below a directory get some controllers; raises KernelError.
+
+    Those that the directory itself has not got are enabled above it first.
+    """
+    path = f"{directory}/cgroup.subtree_control"
+    missing = (set(controllers) & _FILES) - set((files.read(path) or "").split())
+    if not missing:
+        return
+    absent = missing - set((files.read(f"{directory}/cgroup.controllers") or "").split())
+    if absent and os.path.exists(f"{os.path.dirname(directory)}/cgroup.procs"):
+        enable(os.path.dirname(directory), absent)
+    for name in sorted(missing):
+        files.write(path, f"+{name}")
+
+
+def can_hand_down(directory: str) -> bool:
+    """Whether a cgroup can enable controllers for those below: without processes, or as the root.
+
+    >>> can_hand_down("/sys/fs/cgroup")                     # doctest: +SKIP
+    True
+    """
+    is_root = not os.path.exists(f"{directory}/cgroup.type")
+    return is_root or not (files.read(f"{directory}/cgroup.procs") or "").strip()
+
+
+def weight_of_shares(shares: int) -> int:
+    """Give the cpu.weight (1 to 10000) that stands for `cpu_shares` (2 to 262144).
+
+    The curve that the OCI runtimes agreed on: it meets 1, 100 and 10000 at 2, 1024 and 262144.
+
+    >>> [weight_of_shares(shares) for shares in (2, 1024, 262144)]
+    [1, 100, 10000]
+    """
+    power = math.log2(min(max(shares, 2), 262144))
+    return math.ceil(10 ** ((power * power + 125 * power) / 612 - 7 / 34))
+
+
+def weight_of_io(weight: int) -> int:
+    """Give the io.weight (1 to 10000) that stands for `io_weight` (10 to 1000).
+
+    >>> [weight_of_io(weight) for weight in (10, 500, 1000)]
+    [1, 4950, 10000]
+    """
+    return 1 + (weight - 10) * 9999 // 990

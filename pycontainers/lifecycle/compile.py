@@ -1,0 +1,299 @@
+"""From a runtime spec to a plan: pure, printable, testable without root.
+
+The order of the steps is written down here, once; where it matters, the reason stands beside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from pycontainers.errors import NotSupported
+from pycontainers.kernel import capabilities, mounts
+from pycontainers.lifecycle.security import DEFAULT_DEVICES
+from pycontainers.runtime import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pycontainers.oci import runtime
+
+_NAMESPACES: Final = {
+    "mount": "mnt",
+    "network": "net",
+    "pid": "pid",
+    "user": "user",
+    "uts": "uts",
+    "ipc": "ipc",
+}
+_FLAGS: Final = {  # option: (flag of mount(2), attribute of mount_setattr(2))
+    "ro": (mounts.MS_RDONLY, mounts.MOUNT_ATTR_RDONLY),
+    "nosuid": (mounts.MS_NOSUID, mounts.MOUNT_ATTR_NOSUID),
+    "nodev": (mounts.MS_NODEV, mounts.MOUNT_ATTR_NODEV),
+    "noexec": (mounts.MS_NOEXEC, mounts.MOUNT_ATTR_NOEXEC),
+}
+_IGNORED: Final = {"rw", "suid", "dev", "exec", "bind", "rbind", "idmap", "ridmap", "rprivate",
+                   "private", "relatime", "strictatime"}  # fmt: skip
+_RLIM_INFINITY: Final = (1 << 64) - 1
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """Where a container is put: its root file system, cgroup and descriptors.
+
+    `lower` are overlay layers, topmost first, and `upper` the directory of upper and work (None: in
+    memory, `size` bytes at most); with `directory` that directory itself is the root.  `cgroup` and
+    `limits` are in their plain form.  `seccomp_fd` is the filter's position among the given
+    descriptors.
+    """
+
+    lower: tuple[str, ...] = ()
+    upper: str | None = None
+    size: int | None = None
+    directory: str | None = None
+    cgroup: dict[str, Any] | None = None
+    limits: dict[str, Any] = attrs.field(factory=dict)
+    hierarchies: tuple[str, ...] | None = None
+    seccomp_fd: int | None = None
+    seccomp_size: int = 0
+    init: bool = False
+    terminal_size: tuple[int, int] = (24, 80)
+
+
+def compile_plan(container_id: str, spec: runtime.Spec, place: Place) -> plan.Plan:
+    """Decide what is done to start the container, step by step.
+
+    Raises NotSupported for what the spec asks and this engine can't do.
+
+    >>> print(compile_plan("c1", spec, place))          # doctest: +SKIP
+    """
+    for entry in spec.linux.namespaces:
+        if entry.path:
+            raise NotSupported(f"joining the namespace {entry.path} is not supported")
+    trees = _Trees(first=int(_has_dev(spec)))
+    mount_steps = _mount_steps(spec, place, trees)
+    return plan.Plan(
+        id=container_id,
+        birth=_birth(spec),
+        beside=[*_beside(spec, place), *trees.steps],
+        steps=[*_early_steps(spec, place), *mount_steps, *_process_steps(spec, place)],
+    )
+
+
+def _has_dev(spec: runtime.Spec) -> bool:
+    return any(m.destination == "/dev" and m.type == "tmpfs" for m in spec.mounts)
+
+
+def _birth(spec: runtime.Spec) -> plan.Birth:
+    """What does not depend on the program, the image and the limits."""
+    linux = spec.linux
+    kinds = [entry.type for entry in linux.namespaces]
+    launcher: list[plan.BirthStep] = []
+    init: list[plan.Step] = []
+    if "user" in kinds:
+        uids, gids = (
+            [[entry.container_id, entry.host_id, entry.size] for entry in mapping]
+            for mapping in (linux.uid_mappings, linux.gid_mappings)
+        )
+        launcher.append(plan.MapIds(uids, gids))
+        init.append(plan.BecomeRoot())
+    if _has_dev(spec):
+        launcher.append(plan.MakeDev(_nodes(linux.devices)))
+    if "network" in kinds:
+        init.append(plan.RaiseLoopback())
+    init.append(plan.NewSession())
+    # Before the root changes: the kernel allows a new /proc only where an unhidden one is in sight.
+    init.append(plan.OpenKernelFilesystems(any(m.type == "sysfs" for m in spec.mounts)))
+    names = [_NAMESPACES[kind] for kind in kinds if kind in _NAMESPACES]
+    return plan.Birth(names, launcher, init)
+
+
+def _beside(spec: runtime.Spec, place: Place) -> list[plan.Beside]:
+    steps: list[plan.Beside] = []
+    if place.cgroup is not None:
+        steps.append(plan.MakeCgroup(place.cgroup, place.limits))
+    for limit in spec.process.rlimits:
+        soft, hard = (-1 if n == _RLIM_INFINITY else n for n in (limit.soft, limit.hard))
+        steps.append(plan.SetLimit(limit.type.removeprefix("RLIMIT_").lower(), soft, hard))
+    idmapped = _idmapped(spec)
+    attributes = mounts.MOUNT_ATTR_NODEV
+    if spec.process.no_new_privileges:
+        attributes |= mounts.MOUNT_ATTR_NOSUID
+    if place.directory is not None:
+        steps.append(plan.MountDirectory(place.directory, idmapped, attributes))
+    else:
+        steps.append(
+            plan.MountRoot(list(place.lower), place.upper, place.size, idmapped, attributes)
+        )
+    return steps
+
+
+def _idmapped(spec: runtime.Spec) -> bool:
+    return any(entry.type == "user" for entry in spec.linux.namespaces)
+
+
+def _early_steps(spec: runtime.Spec, place: Place) -> list[plan.Step]:
+    """What init does while the launcher makes its mounts, and the change of root."""
+    kinds = [entry.type for entry in spec.linux.namespaces]
+    steps: list[plan.Step] = []
+    if place.cgroup is not None:
+        # Joined first: the cgroup namespace takes the cgroup it is made in as its root.
+        steps.append(plan.JoinCgroup())
+    if "cgroup" in kinds:
+        steps.append(plan.NewCgroupNamespace())
+    if spec.hostname and "uts" in kinds:
+        steps.append(plan.SetHostname(spec.hostname))
+    steps += [plan.TakeMounts(), plan.EnterRoot(), plan.MountKernelFilesystems()]
+    if spec.linux.sysctl:
+        # Before /proc/sys becomes read-only.
+        steps.append(plan.WriteSysctls(list(spec.linux.sysctl.items())))
+    return steps
+
+
+class _Trees:
+    """The mounts that the launcher makes, numbered as init will receive them."""
+
+    def __init__(self, *, first: int) -> None:
+        self.steps: list[plan.Beside] = []
+        self._first = first
+
+    def add(self, step: plan.CloneTree) -> int:
+        self.steps.append(step)
+        return self._first + len(self.steps) - 1
+
+
+def _mount_steps(spec: runtime.Spec, place: Place, trees: _Trees) -> list[plan.Step]:
+    steps: list[plan.Step] = []
+    for mount in spec.mounts:
+        flags, attributes, data = _mount_options(mount.options)
+        if mount.type in ("proc", "sysfs"):
+            continue
+        if mount.type == "cgroup":
+            if place.hierarchies is not None:
+                steps.append(plan.MountCgroups(list(place.hierarchies)))
+        elif mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options:
+            index = trees.add(
+                plan.CloneTree(
+                    mount.source,
+                    None,
+                    mount.destination,
+                    attributes,
+                    recursive="bind" not in mount.options,
+                    idmapped=_wants_idmap(mount.options),
+                )
+            )
+            steps.append(plan.AttachTree(index, mount.destination))
+        elif mount.destination == "/dev" and mount.type == "tmpfs":
+            steps.append(plan.AttachTree(0, "/dev"))
+        else:
+            steps.append(plan.MountNew(mount.type, mount.destination, flags, ",".join(data)))
+    if spec.linux.masked_paths:
+        steps.append(plan.Mask(list(spec.linux.masked_paths)))
+    read_only = [*spec.linux.readonly_paths, *(["/"] if spec.root.readonly else [])]
+    if read_only:
+        steps.append(plan.MakeReadOnly(read_only))
+    return steps
+
+
+def _wants_idmap(options: Sequence[str]) -> bool:
+    return "ridmap" in options or "idmap" in options
+
+
+def _mount_options(options: Sequence[str]) -> tuple[int, int, list[str]]:
+    flags = attributes = 0
+    data = []
+    for option in options:
+        if option in _FLAGS:
+            flag, attribute = _FLAGS[option]
+            flags |= flag
+            attributes |= attribute
+        elif option not in _IGNORED:
+            data.append(option)
+    return flags, attributes, data
+
+
+def _nodes(devices: Sequence[runtime.Device]) -> list[tuple[str, str, int, int, int]]:
+    extra = [
+        (
+            device.path.removeprefix("/dev/"),
+            "b" if device.type == "b" else "c",
+            device.major or 0,
+            device.minor or 0,
+            0o666 if device.file_mode is None else device.file_mode & 0o777,
+        )
+        for device in devices
+        if device.path.removeprefix("/dev/") not in {node[0] for node in DEFAULT_DEVICES}
+    ]
+    return [*DEFAULT_DEVICES, *extra]
+
+
+def _process_steps(spec: runtime.Spec, place: Place) -> list[plan.Step]:
+    process = spec.process
+    steps: list[plan.Step] = []
+    if process.terminal:
+        rows, columns = place.terminal_size
+        steps.append(plan.OpenTerminal(rows, columns))
+    return [
+        *steps,
+        *program_steps(
+            process,
+            seccomp=None
+            if place.seccomp_fd is None
+            else plan.LoadSeccomp(place.seccomp_fd, place.seccomp_size),
+            reap=place.init,
+        ),
+    ]
+
+
+def exec_steps(
+    kinds: Sequence[str], process: runtime.Process, *, seccomp: plan.LoadSeccomp | None
+) -> list[plan.Step]:
+    """Give the steps of a further program in a running container with these namespaces."""
+    # The PID namespace is that of the birth already.
+    names = [_NAMESPACES.get(kind, kind) for kind in kinds if kind != "pid"]
+    steps: list[plan.Step] = [
+        plan.JoinCgroup(),
+        plan.JoinNamespaces(names),
+        plan.BecomeRoot(),
+        plan.NewSession(),
+    ]
+    if process.terminal:
+        steps.append(plan.OpenTerminal(24, 80))
+    return [*steps, *program_steps(process, seccomp=seccomp)]
+
+
+def program_steps(
+    process: runtime.Process, *, seccomp: plan.LoadSeccomp | None, reap: bool = False
+) -> list[plan.Step]:
+    """Give the steps from a root process to the program: directory, user, rights, filter, exec."""
+    sets = process.capabilities
+    user = process.user
+    named = user.username or f"{user.uid}:{user.gid}"
+    steps: list[plan.Step] = [
+        # As root: the user may not be allowed to make the directory, or to walk to it.
+        plan.EnterDirectory(process.cwd),
+        # Bounding while CAP_SETPCAP is there: it is among what may go.
+        plan.DropBounding(capabilities.mask(sets.bounding)),
+    ]
+    if seccomp is not None and not process.no_new_privileges:
+        # Without no_new_privs a filter takes CAP_SYS_ADMIN, which the next steps give up.
+        steps.append(seccomp)
+    steps.append(plan.BecomeUser(named, list(user.additional_gids)))
+    steps.append(
+        plan.SetCapabilities(
+            capabilities.mask(sets.permitted),
+            capabilities.mask(sets.effective),
+            capabilities.mask(sets.inheritable),
+            capabilities.mask(sets.ambient),
+        )
+    )
+    if process.no_new_privileges:
+        steps.append(plan.ForbidNewPrivileges())
+    if reap:
+        steps.append(plan.Reap())
+    if seccomp is not None and process.no_new_privileges:
+        # Last: the program's filter need not allow what the steps above call.
+        steps.append(seccomp)
+    steps.append(plan.Execute(list(process.args), list(process.env)))
+    return steps

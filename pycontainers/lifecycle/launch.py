@@ -1,0 +1,339 @@
+"""The launcher's client: start it, ask it, and hold what it started.
+
+Every request brings its own socket for the answers, so that any number of threads can ask at once
+without a lock or a thread of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pycontainers.errors import (
+    BadExecutable,
+    CommandNotFound,
+    EngineError,
+    KernelError,
+    LaunchError,
+    PermissionDenied,
+    Timeout,
+)
+from pycontainers.kernel import mounts, processes, sockets
+from pycontainers.kernel.cgroups.base import Usage
+from pycontainers.kernel.processes import Exit
+from pycontainers.runtime.plan import Plan, Step, pack
+
+_BOOT: Final = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from pycontainers.runtime.launcher import main; main(sys.argv[2])"
+)
+_CONTROL_FD: Final = 3
+_OWNER_FD: Final = 4
+_HIGH: Final = 20
+_KEPT: Final = ("LD_LIBRARY_PATH",)  # what an interpreter outside the system's paths may need
+
+
+class End(NamedTuple):
+    """How a process of a container ended, and what its container used until then."""
+
+    exit: Exit
+    usage: Usage
+    io: tuple[int, int] | None
+    at: float
+
+
+class Running:
+    """A process that the launcher started: a container's init, a program in it, or a worker."""
+
+    def __init__(self, channel: socket.socket, status: socket.socket) -> None:
+        self.began = time.monotonic()
+        self.pidfd = -1
+        self.terminal_fd = -1
+        self.failure: LaunchError | None = None
+        self.end: End | None = None
+        self._channel = channel
+        self._status: socket.socket | None = status
+        self._lock = threading.Lock()
+        self._lost = False
+        channel.setblocking(False)
+        status.setblocking(False)
+
+    def fileno(self) -> int:
+        """Give the descriptor that is readable when there is news; for poll(2)."""
+        return self._channel.fileno()
+
+    def wait_started(self) -> None:
+        """Wait until the program has been executed; raise what kept it from that.
+
+        Raises LaunchError, after all that was made for the start has been undone.
+        """
+        while self._read_status():
+            assert self._status is not None
+            _await([self._status.fileno(), self.fileno()], None)
+            if self.news() is not None:
+                self._read_status()
+                break
+        while self.pidfd < 0 and self.news() is None:
+            _await([self.fileno()], None)
+        if self.failure is not None:
+            self.wait()
+            raise self.failure
+
+    def wait(self, timeout: float | None = None) -> End:
+        """Wait for the end, `timeout` seconds at the most; raises Timeout, EngineError."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (end := self.news()) is None:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise Timeout(f"the process did not end within {timeout} s")
+            _await([self.fileno()], left)
+        self._read_status()
+        return end
+
+    def news(self) -> End | None:
+        """Take in what the launcher has said; give the end, once there is one."""
+        with self._lock:
+            while self.end is None:
+                if self._lost:
+                    raise EngineError(
+                        "the launcher has ended, and with it all that it had started",
+                        hint="the next start makes a new one",
+                    )
+                try:
+                    received = sockets.receive(self._channel)
+                except BlockingIOError:
+                    return None
+                except OSError:
+                    received = None
+                if received is None:
+                    self._lost = True
+                    continue
+                self._take(*received)
+            return self.end
+
+    def signal(self, number: int) -> bool:
+        """Send a signal to the process; False where it has ended."""
+        while self.pidfd < 0 and self.news() is None:
+            _await([self.fileno()], None)
+        with self._lock:
+            if self.pidfd < 0 or self.end is not None:
+                return False
+            return processes.send_signal(self.pidfd, number)
+
+    def pid(self) -> int | None:
+        """Give the process's number on the host, None once it has ended."""
+        with self._lock:
+            if self.pidfd < 0 or self.end is not None:
+                return None
+            pid = processes.pid_of(self.pidfd)
+            return pid if pid > 0 else None
+
+    def close(self) -> None:
+        """Let the descriptors go; the process itself goes on."""
+        with self._lock:
+            for fd in (self.pidfd, self.terminal_fd):
+                if fd >= 0:
+                    os.close(fd)
+            self.pidfd = self.terminal_fd = -1
+            self._channel.close()
+            if self._status is not None:
+                self._status.close()
+                self._status = None
+
+    def _take(self, message: dict[str, Any], fds: list[int]) -> None:
+        if "started" in message:
+            (self.pidfd,) = fds
+        elif "exited" in message:
+            io = message["io"]
+            self.end = End(
+                Exit(*message["exited"]),
+                Usage(*message["usage"]),
+                (io[0], io[1]) if io else None,
+                time.monotonic(),
+            )
+        else:
+            if self.failure is None:
+                self.failure = _launch_error(message)
+            if "step" in message and self.pidfd >= 0:
+                return  # the launcher kills what it began, and tells of that end
+            self.end = End(Exit(127, 0, 0.0, 0.0), Usage(), None, time.monotonic())
+
+    def _read_status(self) -> bool:
+        """Take in what init has said; False once it has become its program, or has ended."""
+        with self._lock:
+            while self._status is not None:
+                try:
+                    data, fds, _, _ = socket.recv_fds(self._status, 1 << 16, 1)
+                except BlockingIOError:
+                    return True
+                if not data:
+                    self._status.close()
+                    self._status = None
+                elif data[:1] == b"j":
+                    (self.terminal_fd,) = fds
+                    os.set_inheritable(self.terminal_fd, False)
+                else:
+                    # Init's own account is nearer to the cause than the launcher's.
+                    self.failure = _launch_error(json.loads(data))
+            return False
+
+
+def _await(fds: list[int], timeout: float | None) -> None:
+    poller = select.poll()
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
+    poller.poll(None if timeout is None else max(0.0, timeout * 1000))
+
+
+def _launch_error(message: dict[str, Any]) -> LaunchError:
+    number = int(message.get("errno") or 0)
+    detail = str(message.get("detail") or message.get("failed"))
+    doing = str(message.get("doing") or "ask the launcher")
+    kind: type[LaunchError] = LaunchError
+    if message.get("step") == "Execute":
+        kind = {
+            errno.ENOENT: CommandNotFound,
+            errno.ENOTDIR: CommandNotFound,
+            errno.EACCES: PermissionDenied,
+            errno.EPERM: PermissionDenied,
+            errno.ELOOP: PermissionDenied,
+            errno.ENOEXEC: BadExecutable,
+        }.get(number, LaunchError)
+    return kind(doing, number, detail, hint=message.get("hint"))
+
+
+class Launcher:
+    """The application's side of one launcher process; usable from all threads."""
+
+    def __init__(self, run_directory: Path) -> None:
+        self._control, theirs = sockets.pair()
+        owner_fd = processes.pidfd_open(os.getpid())
+        try:
+            self._guard, self.pid = _spawn(theirs.fileno(), owner_fd, str(run_directory))
+        finally:
+            theirs.close()
+            os.close(owner_fd)
+
+    def alive(self) -> bool:
+        """Whether the launcher still serves."""
+        return not processes.has_ended(self._guard)
+
+    def start(self, plan: Plan, stdio: list[int], given: list[int]) -> Running:
+        """Have a container started; the descriptors stay the caller's."""
+        request = {"op": "start", **plan.plain(), "stdio": len(stdio)}
+        return self._ask(request, [*stdio, *given])
+
+    def execute(
+        self, container_id: str, steps: list[Step], tree: str | None, fds: list[int], stdio: int
+    ) -> Running:
+        """Have a program started in a running container; `tree` names its process tree's cgroup."""
+        packed = [pack(step) for step in steps]
+        request = {"op": "exec", "id": container_id, "steps": packed, "tree": tree, "stdio": stdio}
+        return self._ask(request, fds)
+
+    def kill_tree(self, container_id: str, tree: str) -> None:
+        """Kill all processes that an executed program has started."""
+        self._answer({"op": "kill_tree", "id": container_id, "tree": tree})
+
+    def work(self, work: dict[str, Any], fds: list[int]) -> Running:
+        """Have a jailed worker started."""
+        return self._ask({"op": "work", "work": work}, fds)
+
+    def report(self) -> dict[str, Any]:
+        """Ask what the launcher has loaded and holds."""
+        return self._answer({"op": "report"})
+
+    def close(self) -> None:
+        """Have the launcher kill all its containers, and wait for its end."""
+        with contextlib.suppress(OSError):
+            sockets.send(self._control, {"op": "end"})
+        with contextlib.suppress(KernelError):  # reaped by the application's own waitpid(-1)
+            processes.wait(self._guard)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the descriptors, as a forked child must."""
+        os.close(self._guard)
+        self._control.close()
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        ours, theirs = sockets.pair()
+        with ours:
+            self._send(request, theirs, [])
+            received = sockets.receive(ours)
+        if received is None:
+            raise EngineError("the launcher has ended")
+        return received[0]
+
+    def _ask(self, request: dict[str, Any], fds: list[int]) -> Running:
+        channel, their_channel = sockets.pair()
+        status, their_status = sockets.pair()
+        running = Running(channel, status)
+        try:
+            with their_status:
+                self._send(request, their_channel, [their_status.fileno(), *fds])
+        except BaseException:
+            running.close()
+            raise
+        return running
+
+    def _send(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
+        with channel:
+            try:
+                sockets.send(self._control, request, (channel.fileno(), *fds))
+            except (BrokenPipeError, ConnectionResetError):
+                raise EngineError("the launcher has ended", hint="try again") from None
+
+
+def _spawn(control: int, owner: int, run_directory: str) -> tuple[int, int]:
+    """Start a fresh interpreter as launcher; give its pidfd and number.
+
+    posix_spawn, so that the application is not forked.  The interpreter is executed from a read-only
+    mount of its own file, so that no program in a container can write to it through /proc/self/exe
+    (CVE-2019-5736).
+    """
+    executable = sys.executable
+    if not executable or not Path(executable).exists():
+        raise EngineError("sys.executable names no interpreter to run the launcher with")
+    package = str(Path(__file__).resolve().parents[2])
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in (control, owner)]
+    try:
+        path = executable
+        with contextlib.suppress(KernelError):  # without the right to: as a plain user
+            program_fd = mounts.open_tree(executable)
+            fds.append(program_fd)
+            mounts.set_attributes(program_fd, add=mounts.MOUNT_ATTR_RDONLY)
+            path = f"/proc/self/fd/{program_fd}"
+        pid = os.posix_spawn(
+            path,
+            [executable, "-I", "-S", "-c", _BOOT, package, run_directory],
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, 2, 2),
+                (os.POSIX_SPAWN_DUP2, fds[0], _CONTROL_FD),
+                (os.POSIX_SPAWN_DUP2, fds[1], _OWNER_FD),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGCHLD],
+        )
+    except OSError as error:
+        raise EngineError(f"cannot start the launcher with {executable}: {error}") from error
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return processes.pidfd_open(pid), pid

@@ -1,0 +1,261 @@
+"""From options and an image's config to the runtime spec: what the container shall be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from pycontainers.errors import InvalidArgument
+from pycontainers.kernel import capabilities
+from pycontainers.kernel.cgroups.base import Limits
+from pycontainers.lifecycle import options as options_module
+from pycontainers.lifecycle import security, values
+from pycontainers.oci import runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pycontainers.lifecycle.options import Command, Mount, Options
+    from pycontainers.oci.config import ImageConfig
+
+_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SAFE: Final = ("nosuid", "noexec", "nodev")
+
+
+def make_spec(
+    options: Options,
+    config: ImageConfig,
+    *,
+    container_id: str,
+    trees: tuple[tuple[str, str], ...] = (),
+    rootfs: str | Path = "rootfs",
+) -> runtime.Spec:
+    """Make the runtime spec of a container (runtime-spec/config-linux.md).
+
+    A user namespace without mappings gets a free range when the container is born.  `trees` are
+    (source, target) of the image's own read-only mounts.
+    """
+    mapped = options.userns == "auto" and not options.privileged
+    granted = security.granted_capabilities(options, frozenset(capabilities.NUMBERS))
+    return runtime.Spec(
+        process=_process(options, config, granted),
+        root=runtime.Root(path=str(rootfs), readonly=options.read_only),
+        hostname=options.hostname or container_id[:12],
+        mounts=(
+            *_kernel_mounts(options),
+            *(_bind(source, target, True, mapped) for source, target in trees),
+            *(_mount(mount, mapped) for mount in (*options.tmpfs, *options.mounts)),
+        ),
+        linux=runtime.Linux(
+            namespaces=_namespaces(options, mapped),
+            devices=_devices(options),
+            sysctl=_sysctls(options),
+            resources=_resources(options),
+            masked_paths=() if options.privileged else security.masked_paths(),
+            readonly_paths=() if options.privileged else security.read_only_paths(),
+        ),
+    )
+
+
+def _process(
+    options: Options, config: ImageConfig, granted: frozenset[str]
+) -> runtime.Process:
+    argv = config.command(options.entrypoint, options.command)
+    if not argv:
+        raise InvalidArgument("command: none is given, and the image has none")
+    names = tuple(sorted(granted))
+    return runtime.Process(
+        args=tuple(argv),
+        env=_environment(options, config),
+        cwd=options.workdir or config.working_dir or "/",
+        terminal=options.tty,
+        user=runtime.User(0, 0, username=options.user or config.user or ""),
+        capabilities=runtime.Capabilities(bounding=names, permitted=names, effective=names),
+        no_new_privileges=options.no_new_privileges and not options.privileged,
+        rlimits=tuple(
+            runtime.Rlimit(type=f"RLIMIT_{name.upper()}", soft=_unlimited(soft), hard=_unlimited(hard))
+            for name, (soft, hard) in {
+                "core": (0, 0),
+                **{name: (soft, hard) for name, soft, hard in options.ulimits},
+            }.items()
+        ),
+    )
+
+
+def _unlimited(value: int) -> int:
+    return (1 << 64) - 1 if value == -1 else value
+
+
+def _environment(options: Options, config: ImageConfig) -> tuple[str, ...]:
+    given = [_PATH, f"HOSTNAME={options.hostname}" if options.hostname else "", *config.env]
+    if options.tty:
+        given.append("TERM=xterm")
+    merged = dict(item.split("=", 1) for item in (*given, *options.env) if "=" in item)
+    return tuple(f"{key}={value}" for key, value in merged.items())
+
+
+def _namespaces(options: Options, mapped: bool) -> tuple[runtime.Namespace, ...]:
+    kinds = ["mount", "pid", "uts", "ipc", "cgroup"]
+    if options.network == "none":
+        kinds.append("network")
+    if mapped:
+        kinds.append("user")
+    return tuple(runtime.Namespace(type=kind) for kind in kinds)
+
+
+def _kernel_mounts(options: Options) -> tuple[runtime.Mount, ...]:
+    writable = "rw" if options.privileged else "ro"
+    shm = f"size={options.shm_size}"
+    sysfs = (
+        runtime.Mount("/sys", type="sysfs", source="sysfs", options=(*_SAFE, writable))
+        if options.network == "none"
+        # Only the owner of a network namespace may mount its sysfs; the host's can be shown.
+        else runtime.Mount("/sys", type="bind", source="/sys", options=("rbind", *_SAFE, "ro"))
+    )
+    return (
+        runtime.Mount("/proc", type="proc", source="proc", options=_SAFE),
+        sysfs,
+        runtime.Mount(
+            "/dev",
+            type="tmpfs",
+            source="tmpfs",
+            options=("nosuid", "noexec", "mode=0755", "size=65536k"),
+        ),
+        runtime.Mount(
+            "/dev/pts",
+            type="devpts",
+            source="devpts",
+            options=("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+        ),
+        runtime.Mount("/dev/shm", type="tmpfs", source="shm", options=(*_SAFE, "mode=1777", shm)),
+        runtime.Mount("/dev/mqueue", type="mqueue", source="mqueue", options=_SAFE),
+        runtime.Mount("/sys/fs/cgroup", type="cgroup", source="cgroup", options=(*_SAFE, "ro")),
+    )
+
+
+def _bind(source: str, target: str, read_only: bool, mapped: bool) -> runtime.Mount:
+    options = ["rbind", "nosuid", "nodev", "ro" if read_only else "rw"]
+    if mapped:
+        options.append("ridmap")
+    return runtime.Mount(target, type="bind", source=source, options=tuple(options))
+
+
+def _mount(mount: Mount, mapped: bool) -> runtime.Mount:
+    if mount.kind == "bind":
+        return _bind(mount.source, mount.target, mount.read_only, mapped)
+    size = () if mount.size is None else (f"size={mount.size}",)
+    options = ("nosuid", "nodev", f"mode={mount.mode:o}", *size)
+    return runtime.Mount(mount.target, type="tmpfs", source="tmpfs", options=options)
+
+
+def _devices(options: Options) -> tuple[runtime.Device, ...]:
+    """Give the nodes beyond the default ones that every runtime makes (config-linux.md)."""
+    found = []
+    for source, target, _ in options.devices:
+        facts = os.stat(source)
+        if not (stat.S_ISCHR(facts.st_mode) or stat.S_ISBLK(facts.st_mode)):
+            raise InvalidArgument(f"devices: {source} is not a device")
+        kind, major, minor = _numbers(source)
+        mode = stat.S_IMODE(facts.st_mode)
+        found.append(
+            runtime.Device(type=kind, path=target, major=major, minor=minor, file_mode=mode)
+        )
+    return tuple(found)
+
+
+def _sysctls(options: Options) -> dict[str, str]:
+    default = dict(security.DEFAULT_SYSCTLS) if options.network == "none" else {}
+    for name, _ in options.sysctls:
+        if name.startswith("net.") and options.network != "none":
+            raise InvalidArgument(f"sysctls: {name} is the host's with network='host'")
+    return {**default, **dict(options.sysctls)}
+
+
+def _resources(options: Options) -> runtime.Resources:
+    quota = None if options.cpus is None else int(options.cpus * 100_000)
+    return runtime.Resources(
+        memory=None
+        if options.memory is None
+        else runtime.Memory(limit=options.memory, swap=options.memory_swap or options.memory),
+        cpu=runtime.CPU(
+            shares=options.cpu_shares,
+            quota=quota,
+            period=None if quota is None else 100_000,
+            cpus=options.cpuset or "",
+        ),
+        pids=None if options.pids is None else runtime.Pids(limit=options.pids),
+        block_io=None if options.io_weight is None else runtime.BlockIO(weight=options.io_weight),
+    )
+
+
+def further_process(
+    first: runtime.Process,
+    command: Command,
+    env: Mapping[str, str] | Sequence[str],
+    user: str | int | None,
+    workdir: str | None,
+    tty: bool,
+) -> runtime.Process:
+    """Give a further program of a container from its first one; raises InvalidArgument."""
+    argv = values.command("command", command)
+    if not argv:
+        raise InvalidArgument("command: none is given")
+    merged = dict(item.split("=", 1) for item in (*first.env, *values.environment(env)))
+    named = first.user.username if user is None else values.plain("user", str(user), 256)
+    return attrs.evolve(
+        first,
+        args=argv,
+        env=tuple(f"{key}={value}" for key, value in merged.items()),
+        user=attrs.evolve(first.user, username=named),
+        cwd=first.cwd if workdir is None else values.inside("workdir", workdir),
+        terminal=tty,
+    )
+
+
+def limits(options: Options) -> Limits:
+    """Give what the cgroup shall enforce.
+
+    Where root inside is root outside, the devices controller keeps it from the host's devices; in a
+    user namespace the kernel does.
+    """
+    rules = None
+    if options.userns == "host" and not options.privileged:
+        extra = [(*_numbers(source), access) for source, _, access in options.devices]
+        rules = (*security.DEVICE_RULES, *extra)
+    return Limits(
+        memory=options.memory,
+        memory_swap=options.memory_swap,
+        cpus=options.cpus,
+        cpu_shares=options.cpu_shares,
+        cpuset=options.cpuset,
+        pids=options.pids,
+        io_weight=options.io_weight,
+        devices=rules,
+    )
+
+
+def _numbers(source: str) -> tuple[str, int, int]:
+    facts = os.stat(source)
+    kind = "b" if stat.S_ISBLK(facts.st_mode) else "c"
+    return kind, os.major(facts.st_rdev), os.minor(facts.st_rdev)
+
+
+def stop_signal(config: ImageConfig) -> int:
+    """Give the signal that asks the image's program to end."""
+    return options_module.stop_signal(config.stop_signal) if config.stop_signal else signal.SIGTERM
+
+
+def summary(options: Options, image: str) -> dict[str, Any]:
+    """Give what other processes may see of a container's options, as JSON can hold it."""
+    return {
+        "image": image,
+        "command": list(options.command or ()),
+        "labels": dict(options.labels),
+        "hostname": options.hostname,
+        "ephemeral": options.ephemeral,
+    }

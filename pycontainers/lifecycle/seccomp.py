@@ -1,0 +1,241 @@
+"""Seccomp profiles: Docker's JSON, or the runtime spec's linux.seccomp, to a program and its cache.
+
+https://docs.docker.com/engine/security/seccomp/, runtime-spec/config-linux.md#seccomp.  Our default,
+seccomp.json, allows what Docker's does, but for one hole of it: families of sockets are compared as
+the kernel takes them, by their lower 32 bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+from pycontainers.errors import InvalidArgument
+from pycontainers.kernel import capabilities as kernel_capabilities
+from pycontainers.kernel.syscall import MACHINE
+from pycontainers.lifecycle import bpf, calls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Profile: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
+_T = TypeVar("_T")
+
+_FORMAT: Final = b"1"  # of the programs; another one makes those on disk stale
+_LARGEST: Final = 1 << 20  # bytes of a profile's file
+_MAX_PROGRAM: Final = 4096 * 8  # BPF_MAXINSNS
+_DIGEST: Final = hashlib.sha256().digest_size
+
+_ACTIONS: Final = {
+    "SCMP_ACT_KILL": bpf.KILL_THREAD,
+    "SCMP_ACT_KILL_THREAD": bpf.KILL_THREAD,
+    "SCMP_ACT_KILL_PROCESS": bpf.KILL_PROCESS,
+    "SCMP_ACT_TRAP": bpf.TRAP,
+    "SCMP_ACT_ERRNO": bpf.ERRNO,
+    "SCMP_ACT_TRACE": bpf.TRACE,
+    "SCMP_ACT_LOG": bpf.LOG,
+    "SCMP_ACT_ALLOW": bpf.ALLOW,
+}
+_OPERATORS: Final = frozenset(
+    f"SCMP_CMP_{name}" for name in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
+)
+_ARCHITECTURES: Final = frozenset(
+    f"SCMP_ARCH_{name}"
+    for name in (
+        "X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 "
+        "PPC64LE S390 S390X PARISC PARISC64 RISCV64 LOONGARCH64 M68K SH SHEB"
+    ).split()
+)
+_EPERM: Final = 1
+_ENOSYS: Final = 38
+_MAX_ERRNO: Final = 4095
+_GO_MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64"}  # the words of includes.arches
+_SPEC_KEYS: Final = frozenset(
+    {"defaultAction", "defaultErrnoRet", "architectures", "flags", "syscalls", "comment"}
+)
+_SPEC_RULE_KEYS: Final = frozenset({"names", "action", "errnoRet", "args", "comment"})
+
+
+def compile_profile(
+    profile: Profile, capabilities: frozenset[str], cache: Path | None = None
+) -> bytes | None:
+    """Give the BPF program of a profile for a container with these capabilities.
+
+    `profile` is "default", "unconfined" (None is given), the path of a file in Docker's format, or
+    what such a file holds.  Programs are kept in memory and, where `cache` is given, in that
+    directory, which must be the caller's own.  Names of calls that are not known are left out, as
+    by Docker.  Raises InvalidArgument, which names the entry, and NotSupported without libseccomp.
+
+    >>> len(compile_profile("default", frozenset({"CAP_CHOWN"}))) % 8
+    0
+    """
+    if profile == "unconfined":
+        return None
+    with _naming(profile):
+        return _cached(_source(profile), capabilities, cache)
+
+
+def resolved(profile: Profile, capabilities: frozenset[str]) -> dict[str, Any] | None:
+    """Give a profile as the runtime spec's linux.seccomp: its includes and excludes are applied.
+
+    None stands for "unconfined".  Raises InvalidArgument, which names the entry.
+
+    >>> resolved("default", frozenset())["defaultAction"]
+    'SCMP_ACT_ERRNO'
+    """
+    if profile == "unconfined":
+        return None
+    with _naming(profile):
+        return _resolve(_source(profile), capabilities)
+
+
+def compile_runtime_spec(seccomp: Mapping[str, Any]) -> bytes:
+    """Give the BPF program of a runtime spec's linux.seccomp.
+
+    Raises InvalidArgument, which names the entry, and NotSupported without libseccomp.
+
+    >>> len(compile_runtime_spec({"defaultAction": "SCMP_ACT_ALLOW"})) % 8
+    0
+    """
+    with _naming("linux.seccomp"):
+        return _program(_parse(_source(seccomp)))
+
+
+@contextlib.contextmanager
+def _naming(profile: object) -> Iterator[None]:
+    """Say whose entry it is that can't be used."""
+    try:
+        yield
+    except InvalidArgument as error:
+        name = "" if isinstance(profile, Mapping) else f" {profile}"
+        raise InvalidArgument(f"seccomp profile{name}: {error.args[0]}", hint=error.hint) from None
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+@functools.cache
+def _default() -> bytes:
+    return Path(__file__).with_name("seccomp.json").read_bytes()
+
+
+def _source(profile: Profile) -> bytes:
+    """Give a profile as JSON, so that all three forms are checked and cached in one way."""
+    if isinstance(profile, Mapping):
+        try:
+            return json.dumps(dict(profile), sort_keys=True).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidArgument(f"no JSON can be made of it: {error}") from None
+    if profile == "default":
+        return _default()
+    if not isinstance(profile, str | os.PathLike):
+        raise InvalidArgument(f"expected a name, a path or a mapping, not {profile!r}")
+    try:
+        # Not to wait for the other end of a named pipe.
+        with open(os.open(profile, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InvalidArgument("not a regular file")
+            data = file.read(_LARGEST + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InvalidArgument):
+            raise
+        why = error.strerror if isinstance(error, OSError) else error
+        hint = 'it is "default", "unconfined", or the path of a JSON file in Docker\'s format'
+        raise InvalidArgument(f"can't be read: {why}", hint=hint) from None
+    if len(data) > _LARGEST:
+        raise InvalidArgument(f"larger than {_LARGEST} bytes")
+    return data
+
+
+def _parse(source: bytes) -> Mapping[str, Any]:
+    try:
+        profile = json.loads(source)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"not JSON: {error}") from None
+    if not isinstance(profile, dict):
+        raise InvalidArgument("not a JSON object")
+    return profile
+
+
+def _get(entry: Mapping[str, Any], key: str, kind: type[_T], where: str) -> _T | None:
+    """Give a field of the type that it must have; None where it is absent or null."""
+    value = entry.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        words = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
+        raise InvalidArgument(f"{where}{key}: expected {words[kind]}, not {value!r:.60}")
+    return value
+
+
+def _one_of(
+    entry: Mapping[str, Any], key: str, known: Mapping[str, int] | frozenset[str], where: str
+) -> str:
+    value = _get(entry, key, str, where)
+    if value not in known:
+        hint = f"known are {', '.join(sorted(known))}"
+        raise InvalidArgument(f"{where}{key}: unknown: {value!r:.60}", hint=hint)
+    return value
+
+
+def _number(entry: Mapping[str, Any], key: str, most: int, where: str) -> int | None:
+    value = _get(entry, key, int, where)
+    if value is not None and not 0 <= value <= most:
+        raise InvalidArgument(f"{where}{key}: {value} is not within 0 and {most}")
+    return value
+
+
+def _list(entry: Mapping[str, Any], key: str, kind: type[_T], where: str) -> list[_T]:
+    given = _get(entry, key, list, where) or []
+    for index, value in enumerate(given):
+        if not isinstance(value, kind):
+            raise InvalidArgument(f"{where}{key}[{index}]: can't be {value!r:.60}")
+    return given
+
+
+def _refuse_unknown(entry: Mapping[str, Any], known: frozenset[str], where: str) -> None:
+    for key, value in entry.items():
+        if key not in known and value not in (None, "", [], {}):
+            hint = f"known are {', '.join(sorted(known))}"
+            raise InvalidArgument(f"{where}{key}: not supported", hint=hint)
+
+
+# -- Docker's form to the runtime spec's ---------------------------------------------------------
+
+
+def _resolve(source: bytes, capabilities: frozenset[str]) -> dict[str, Any]:
+    profile = _parse(source)
+    _refuse_unknown(profile, _SPEC_KEYS | {"archMap"}, "")
+    result: dict[str, Any] = {
+        key: profile[key]
+        for key in ("defaultAction", "defaultErrnoRet", "flags")
+        if profile.get(key) not in (None, [])
+    }
+    if architectures := _architectures(profile):
+        result["architectures"] = architectures
+    result["syscalls"] = syscalls = []
+    for index, entry in enumerate(_list(profile, "syscalls", dict, "")):
+        where = f"syscalls[{index}]."
+        known = _SPEC_RULE_KEYS | {"name", "includes", "excludes"}
+        _refuse_unknown(entry, known, where)
+        if entry.get("name") and entry.get("names"):
+            raise InvalidArgument(f"{where}name: can't be given with names")
+        rule = {key: entry[key] for key in ("action", "errnoRet", "args") if entry.get(key)}
+        rule["names"] = [entry["name"]] if entry.get("name") else entry.get("names")
+        # All are checked, so that a profile is not right or wrong by the container's capabilities.
+        _clauses(rule, where)
+        included = _filter(_get(entry, "includes", dict, where) or {}, f"{where}includes.")
+        excluded = _filter(_get(entry, "excludes", dict, where) or {}, f"{where}excludes.")
+        if all(included(capabilities, all)) and not any(excluded(capabilities, any)):
+            syscalls.append(rule)
+    _program_parts(result)
+    return result

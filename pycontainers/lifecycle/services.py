@@ -1,0 +1,87 @@
+"""What containers stand on: the data root, its database, the cgroup host, the launcher.
+
+One such set belongs to an engine and a process; a forked child makes its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from pycontainers.kernel import processes
+from pycontainers.kernel.cgroups.host import Host, find_host
+from pycontainers.lifecycle import recovery
+from pycontainers.lifecycle.collector import Collector
+from pycontainers.lifecycle.launch import Launcher
+from pycontainers.lifecycle.seccomp import compile_profile
+from pycontainers.storage.database import Database
+from pycontainers.storage.root import DataRoot, run_directory
+from pycontainers.storage.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from pycontainers.lifecycle.attached import Attached
+
+
+class Services:
+    """Opened on first use, recovered on opening, closed with the engine."""
+
+    def __init__(self, root: DataRoot) -> None:
+        self.root = root
+        self.process = os.getpid()
+        self.process_start = processes.start_time(self.process) or 0
+        self.database = Database(root.database)
+        self.snapshots = Snapshots(root.containers)
+        self.cgroups: Host = find_host()
+        self.attached: dict[str, Attached] = {}
+        self.collector = Collector()
+        self.images: dict[str, Any] = {}
+        self._filters: dict[Any, tuple[int | None, int]] = {}
+        self._launcher: Launcher | None = None
+        self._lock = threading.Lock()
+        recovery.recover(root, self.database, self.snapshots, self.cgroups)
+
+    def launcher(self) -> Launcher:
+        """Give the launcher; a new one where there is none yet or the last one has ended."""
+        with self._lock:
+            if self._launcher is not None and not self._launcher.alive():
+                self._launcher.close()
+                self._launcher = None
+                recovery.recover(self.root, self.database, self.snapshots, self.cgroups)
+            if self._launcher is None:
+                self._launcher = Launcher(run_directory())
+                self.cgroups.adopt(self._launcher.pid)
+            return self._launcher
+
+    def filter(self, profile: Any, granted: frozenset[str]) -> tuple[int | None, int]:
+        """Give a descriptor of the compiled seccomp program, and its size; None for no filter."""
+        key = (profile, granted) if isinstance(profile, str) else None
+        with self._lock:
+            if key is not None and key in self._filters:
+                return self._filters[key]
+            program = compile_profile(profile, granted, cache=self.root.cache)
+            if program is None:
+                return None, 0
+            fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+            os.write(fd, program)
+            self._filters[key or object()] = (fd, len(program))
+            return fd, len(program)
+
+    def close(self) -> None:
+        """End the launcher with all its containers, and close the database."""
+        with self._lock:
+            if self._launcher is not None:
+                self._launcher.close()
+                self._launcher = None
+            for fd, _ in self._filters.values():
+                if fd is not None:
+                    os.close(fd)
+            self._filters.clear()
+        self.collector.close()
+        self.cgroups.tidy()
+        self.database.close()
+
+    def abandon(self) -> None:
+        """Let go, in a forked child, of what belongs to the parent, without touching it."""
+        if self._launcher is not None:
+            self._launcher.abandon()

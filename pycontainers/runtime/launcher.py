@@ -1,0 +1,307 @@
+"""The fork server: takes plans, gives birth to containers, owns the attached ones, and buries them.
+
+It is two processes.  The guard, the application's child, only waits; its child, the launcher itself,
+is process 1 of a PID namespace in which all its containers live: when the launcher ends, for whatever
+reason, the kernel kills every one of them, and no container can escape that.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from pycontainers.errors import KernelError
+from pycontainers.kernel import mounts, namespaces, processes, sockets
+from pycontainers.kernel.cgroups import base
+from pycontainers.runtime import init, plan, preparation, worker
+from pycontainers.runtime.preparation import Newborn
+from pycontainers.runtime.ranges import IdRanges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONTROL_FD: Final = 3
+OWNER_FD: Final = 4
+_IO_LIMIT: Final = 4096
+
+
+class Live:
+    """A process that the launcher has started for the application and will reap."""
+
+    def __init__(self, pid: int, pidfd: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.channel = channel
+        self.container_id: str | None = None  # of a container's init
+        self.newborn: Newborn | None = None
+
+
+class Launcher:
+    """The loop over requests, ends of processes, and the end of the application."""
+
+    def __init__(self, run_directory: str) -> None:
+        self.control = socket.socket(fileno=CONTROL_FD)
+        self.poll = select.epoll()
+        self.poll.register(CONTROL_FD, select.EPOLLIN)
+        self.poll.register(OWNER_FD, select.EPOLLIN)
+        self.live: dict[int, Live] = {}
+        self.containers: dict[str, Live] = {}
+        self.ranges = IdRanges(run_directory)
+        self.own_pid_namespace = namespaces.open_namespace(os.getpid(), "pid")
+        self.detached_layers = preparation.takes_detached_layers()
+        self.spare: Newborn | None = None
+        self.wanted: list[Any] | None = None
+
+    def run(self) -> NoReturn:
+        """Serve until the application ends or says so; then kill and clean up."""
+        while True:
+            events = self.poll.poll(0 if self.wanted else None)
+            if not events and self.wanted:
+                self.make_spare(self.wanted)
+            for fd, _ in events:
+                if fd in self.live:
+                    self.bury(self.live[fd])
+                elif fd == OWNER_FD or not self.serve():
+                    self.end()
+
+    def end(self) -> NoReturn:
+        """Kill every container and take its cgroup away."""
+        for live in self.live.values():
+            processes.send_signal(live.pidfd, signal.SIGKILL)
+        for live in list(self.live.values()):
+            self.bury(live)
+        os._exit(0)
+
+    def serve(self) -> bool:
+        """Take one request; False when there will be no more."""
+        try:
+            received = sockets.receive(self.control)
+        except (OSError, ValueError):
+            return False
+        if received is None or received[0]["op"] == "end":
+            return False
+        request, fds = received
+        serve: Callable[[dict[str, Any], socket.socket, list[int]], None]
+        serve = getattr(self, f"do_{request['op']}")
+        channel = socket.socket(fileno=fds[0])
+        try:
+            serve(request, channel, fds[1:])
+        except (KernelError, OSError) as error:
+            _tell(channel, failure(None, error))
+        finally:
+            for fd in fds[1:]:
+                os.close(fd)
+        return True
+
+    def do_start(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
+        """Start a container: a spare newborn or a new one gets its orders and its mounts."""
+        given = fds[1 + request["stdio"] :]
+        newborn: Newborn | None = None
+        doing: plan.AnyStep | None = None
+        try:
+            newborn = self.newborn(request["birth"])
+            newborn.given_fds = given
+            beside = [plan.unpack(step) for step in request["beside"]]
+            while beside and isinstance(beside[0], plan.MakeCgroup):
+                doing = beside.pop(0)
+                preparation.perform(doing, newborn)
+            newborn.order(request["steps"], fds, request["stdio"])
+            for doing in beside:
+                preparation.perform(doing, newborn)
+            newborn.hand_over_mounts()
+        except BrokenPipeError:
+            pass  # init met an error of its own and tells of it
+        except (KernelError, OSError) as error:
+            _tell(channel, failure(doing, error))
+        if newborn is None:
+            return
+        if doing is not None and not newborn.ordered:
+            newborn.dismiss()
+        live = Live(newborn.pid, newborn.pidfd, channel)
+        live.container_id, live.newborn = request["id"], newborn
+        self.containers[request["id"]] = live
+        self.watch(live)
+        self.wanted = request["birth"]
+
+    def newborn(self, birth: list[Any]) -> Newborn:
+        """Give the spare newborn, where it was born as asked, or a new one."""
+        spare, self.spare = self.spare, None
+        if spare is not None:
+            if spare.birth == birth and not processes.has_ended(spare.pidfd):
+                return spare
+            spare.dismiss()
+            processes.wait(spare.pidfd)
+            spare.close(self.ranges)
+        return self.give_birth(birth)
+
+    def give_birth(self, birth: list[Any]) -> Newborn:
+        """Clone a container's init; in the child, become it."""
+        names, launcher_steps, init_steps = birth
+        ours, theirs = sockets.pair()
+        flags = sum(namespaces.NAMESPACES[name] for name in names)
+        pid, pidfd = namespaces.clone3(flags)
+        if pid == 0:
+            processes.die_with_parent()
+            ours.close()
+            init.await_orders(theirs, [plan.unpack(step) for step in init_steps])
+        theirs.close()
+        newborn = Newborn(pid, pidfd, ours, birth, detached_layers=self.detached_layers)
+        try:
+            for step in launcher_steps:
+                preparation.bring_up(plan.unpack(step), newborn, self.ranges)
+            newborn.announce()
+        except BaseException:
+            newborn.dismiss()
+            processes.wait(pidfd)
+            newborn.close(self.ranges)
+            raise
+        return newborn
+
+    def make_spare(self, birth: list[Any]) -> None:
+        """Have a newborn ready for the next start, which is most often like the last one."""
+        self.wanted = None
+        if self.spare is None:
+            try:
+                self.spare = self.give_birth(birth)
+            except (KernelError, OSError):
+                return  # the next start tries again and tells why
+
+    def do_exec(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
+        """Start a further program in a running container."""
+        container = self.containers.get(request["id"])
+        if container is None or container.newborn is None:
+            _tell(channel, {"failed": "the container has ended", "errno": 0})
+            return
+        cgroup = container.newborn.cgroup
+        cgroup_fds = [] if cgroup is None else cgroup.join_fds()
+        if cgroup is not None and request["tree"] is not None:
+            tree = cgroup.subgroup(request["tree"])
+            tree.create(base.Limits())
+            cgroup_fds += tree.join_fds()
+        # The child shall be born in the container's PID namespace: one fork less than to join it.
+        namespaces.setns(container.pidfd, namespaces.CLONE_NEWPID)
+        try:
+            pid, pidfd = namespaces.clone3(0)
+            if pid == 0:
+                processes.die_with_parent()
+                init.run_in(container.pidfd, request, fds, cgroup_fds)
+        finally:
+            namespaces.setns(self.own_pid_namespace, namespaces.CLONE_NEWPID)
+            for fd in cgroup_fds:
+                os.close(fd)
+        self.watch(Live(pid, pidfd, channel))
+
+    def do_kill_tree(self, request: dict[str, Any], channel: socket.socket, _: list[int]) -> None:
+        """Kill the process tree of one executed program, wherever its processes hid."""
+        container = self.containers.get(request["id"])
+        if container is not None and container.newborn and container.newborn.cgroup:
+            container.newborn.cgroup.subgroup(request["tree"]).kill()
+        _tell(channel, {"done": True})
+        channel.close()
+
+    def do_work(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
+        """Fork a jailed worker, which answers over the status socket."""
+        pid, pidfd = namespaces.clone3(namespaces.CLONE_NEWNS | namespaces.CLONE_NEWNET)
+        if pid == 0:
+            processes.die_with_parent()
+            worker.run(request["work"], fds)
+        self.watch(Live(pid, pidfd, channel))
+
+    def do_report(self, _: dict[str, Any], channel: socket.socket, __: list[int]) -> None:
+        """Tell what this process has loaded and holds, for the tests of its promises."""
+        fds = len(os.listdir("/proc/self/fd"))
+        _tell(channel, {"modules": sorted(sys.modules), "live": len(self.live), "fds": fds})
+        channel.close()
+
+    def watch(self, live: Live) -> None:
+        """Tell the application of a new process, and watch for its end."""
+        self.live[live.pidfd] = live
+        self.poll.register(live.pidfd, select.EPOLLIN)
+        _tell(live.channel, {"started": live.pid}, (live.pidfd,))
+
+    def bury(self, live: Live) -> None:
+        """Reap an ended process, take its cgroup away and tell the application how it ended."""
+        self.poll.unregister(live.pidfd)
+        del self.live[live.pidfd]
+        io = _io_of(live.pid)
+        ended = processes.wait(live.pidfd)
+        usage, problem = base.Usage(), None
+        if live.newborn is None:
+            os.close(live.pidfd)
+        else:
+            self.containers.pop(live.container_id or "", None)
+            try:
+                if live.newborn.cgroup is not None:
+                    usage = live.newborn.cgroup.usage()
+                    live.newborn.cgroup.remove()
+            except (KernelError, OSError) as error:
+                problem = str(error)
+            live.newborn.close(self.ranges)
+        _tell(live.channel, {"exited": ended, "usage": usage, "io": io, "problem": problem})
+        live.channel.close()
+
+
+def _tell(channel: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    """Send to the application; where it has gone, its pidfd tells that soon enough."""
+    try:
+        sockets.send(channel, message, fds)
+    except OSError:
+        return
+
+
+def failure(doing: plan.AnyStep | None, error: OSError) -> dict[str, Any]:
+    """Give the account of a step that failed, as the application will read it."""
+    known = isinstance(error, KernelError)
+    return {
+        "step": type(doing).__name__,
+        "doing": str(doing) if doing is not None else "make the container's namespaces",
+        "errno": error.errno or 0,
+        "detail": str(error.args[0]) if known else str(error),
+        "hint": error.hint if isinstance(error, KernelError) else None,
+    }
+
+
+def _io_of(pid: int) -> list[int] | None:
+    """Read the bytes that a process and its reaped children moved from and to storage (proc(5))."""
+    try:
+        fd = os.open(f"/proc/{pid}/io", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fields = dict(line.split(": ") for line in os.read(fd, _IO_LIMIT).decode().splitlines())
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return [int(fields["read_bytes"]), int(fields["write_bytes"])]
+
+
+def main(run_directory: str) -> NoReturn:
+    """Become guard and launcher; descriptor 3 is the control socket, 4 the owner's pidfd."""
+    os.chdir("/")
+    os.umask(0)
+    processes.close_from(OWNER_FD + 1)
+    processes.close_on_exec_from(CONTROL_FD)
+    processes.set_dumpable(False)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    gc.disable()
+    gc.freeze()
+    pid, pidfd = namespaces.clone3(namespaces.CLONE_NEWPID | namespaces.CLONE_NEWNS)
+    if pid == 0:
+        processes.die_with_parent()
+        processes.set_name("pycontainers")
+        # Unmounts on the host reach this namespace, so that it keeps no disk busy; nothing goes out.
+        mounts.mount(None, "/", None, mounts.MS_SLAVE | mounts.MS_REC)
+        flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
+        mounts.mount("proc", "/proc", "proc", flags)
+        Launcher(run_directory).run()
+    os.close(CONTROL_FD)
+    os.close(OWNER_FD)
+    os._exit(processes.wait(pidfd).status)

@@ -1,0 +1,318 @@
+"""What the launcher does beside a newborn container: id maps, limits, and mounts made for it.
+
+The container's init holds no privilege on the host, so the mounts that need one are made here, as
+detached mounts, and handed over by descriptor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import socket
+import stat
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+from pycontainers.errors import KernelError
+from pycontainers.kernel import capabilities, mounts, namespaces, processes, sockets, syscall
+from pycontainers.kernel.cgroups import base
+from pycontainers.kernel.cgroups.plain import from_plain
+from pycontainers.kernel.namespaces import IdMap
+from pycontainers.runtime.plan import (
+    CloneTree,
+    MakeCgroup,
+    MakeDev,
+    MapIds,
+    MountDirectory,
+    MountRoot,
+    SetLimit,
+)
+from pycontainers.runtime.ranges import RANGE, IdRanges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pycontainers.kernel.cgroups.base import Cgroup
+    from pycontainers.runtime.plan import Beside, BirthStep
+
+_STAGE: Final = "/tmp"  # any directory does: it is covered in a mount namespace of our own
+_OVERLAY_OPTIONS: Final = [("index", "off"), ("metacopy", "off"), ("redirect_dir", "off")]
+_NO_IDMAP: Final = "this file system can't be shown with other ids; userns='host' does without"
+_LINKS: Final = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+)
+
+
+class Newborn:
+    """A container from its birth on, as the launcher sees it."""
+
+    def __init__(
+        self,
+        pid: int,
+        pidfd: int,
+        ready: socket.socket,
+        birth: list[Any],
+        *,
+        detached_layers: bool,
+    ) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.birth = birth
+        self.detached_layers = detached_layers
+        self.cgroup: Cgroup | None = None
+        self.ordered = False
+        self.given_fds: list[int] = []
+        self.userns_fd = -1
+        self.first_uid = 0
+        self.first_gid = 0
+        self._ready = ready
+        self._leased: int | None = None
+        self._dev_fd = -1
+        self._root_fd = -1
+        self._tree_fds: list[int] = []
+
+    def map_ids(self, step: MapIds, ranges: IdRanges) -> None:
+        """Give the user namespace its ids."""
+        if not step.uids:
+            self._leased = ranges.lease()
+            step = MapIds([[0, self._leased, RANGE]], [[0, self._leased, RANGE]])
+        uids = [IdMap(*entry) for entry in step.uids]
+        gids = [IdMap(*entry) for entry in step.gids]
+        namespaces.write_id_maps(self.pid, uids, gids)
+        self.userns_fd = namespaces.open_namespace(self.pid, "user")
+        self.first_uid, self.first_gid = uids[0].outside, gids[0].outside
+
+    def announce(self) -> None:
+        """Tell init that its ids are mapped."""
+        sockets.send(self._ready, {"mapped": self.userns_fd >= 0})
+
+    def order(self, steps: list[Any], fds: list[int], stdio: int) -> None:
+        """Tell init what it will be."""
+        cgroup_fds = [] if self.cgroup is None else self.cgroup.join_fds()
+        message = {"steps": steps, "stdio": stdio, "cgroups": len(cgroup_fds)}
+        try:
+            sockets.send(self._ready, message, (*cgroup_fds, *fds))
+        finally:
+            for fd in cgroup_fds:
+                os.close(fd)
+        self.ordered = True
+
+    def hand_over_mounts(self) -> None:
+        """Give init the mounts made for it, and let go of all but what the end needs."""
+        trees = self._tree_fds if self._dev_fd < 0 else [self._dev_fd, *self._tree_fds]
+        sockets.send(self._ready, {}, (self._root_fd, *trees))
+        self._close_fds()
+
+    def dismiss(self) -> None:
+        """Kill a newborn that will not be used."""
+        processes.send_signal(self.pidfd, signal.SIGKILL)
+
+    def close(self, ranges: IdRanges) -> None:
+        """Give back what an ended container had."""
+        self._close_fds()
+        self._ready.close()
+        os.close(self.pidfd)
+        if self._leased is not None:
+            ranges.release(self._leased)
+
+    def _close_fds(self) -> None:
+        for fd in (self.userns_fd, self._root_fd, self._dev_fd, *self._tree_fds):
+            if fd >= 0:
+                os.close(fd)
+        self.userns_fd = self._root_fd = self._dev_fd = -1
+        self._tree_fds = []
+
+    def mount_root(self, step: MountRoot | MountDirectory) -> None:
+        """Make the root file system's mount."""
+        if isinstance(step, MountDirectory):
+            self._root_fd = _clone(
+                step.path, self, step.attributes, step.idmapped, recursive=True
+            )
+        else:
+            with _owner(self):
+                self._root_fd = _mount_root(step, self)
+
+    def add_tree(self, step: CloneTree) -> None:
+        """Make a mount that init will attach."""
+        source: str | int = step.source if step.fd is None else self.given_fds[step.fd]
+        fd = _clone(source, self, step.attributes, step.idmapped, recursive=step.recursive)
+        self._tree_fds.append(fd)
+
+    def make_dev(self, step: MakeDev) -> None:
+        """Make /dev; it is the first of the mounts that init will attach."""
+        with _owner(self):
+            self._dev_fd = _make_dev(step)
+
+
+def bring_up(step: BirthStep, born: Newborn, ranges: IdRanges) -> None:
+    """Carry out one step of a birth; raises KernelError."""
+    match step:
+        case MapIds():
+            born.map_ids(step, ranges)
+        case MakeDev():
+            born.make_dev(step)
+        case _:
+            assert_never(step)
+
+
+def perform(step: Beside, born: Newborn) -> None:
+    """Carry out one step beside init; raises KernelError."""
+    match step:
+        case MakeCgroup():
+            born.cgroup = from_plain(step.cgroup)
+            born.cgroup.create(base.Limits(**step.limits))
+        case SetLimit():
+            _set_limit(step, born.pid)
+        case MountRoot() | MountDirectory():
+            born.mount_root(step)
+        case CloneTree():
+            born.add_tree(step)
+        case _:
+            assert_never(step)
+
+
+def _set_limit(step: SetLimit, pid: int) -> None:
+    """Set from outside: raising a hard limit takes CAP_SYS_RESOURCE on the host."""
+    try:
+        resource.prlimit(pid, processes.limit_number(step.name), (step.soft, step.hard))
+    except (OSError, ValueError) as error:
+        code = (error.errno if isinstance(error, OSError) else None) or errno.EPERM
+        call = f"prlimit({step.name}, {step.soft}:{step.hard})"
+        hint = "a hard limit can't be raised without CAP_SYS_RESOURCE"
+        raise KernelError(code, call, hint=hint if code == errno.EPERM else None) from None
+
+
+@contextlib.contextmanager
+def _owner(born: Newborn) -> Iterator[None]:
+    """Make files as the container's root: overlay must find its owner inside the id map."""
+    if born.userns_fd < 0:
+        yield
+        return
+    syscall.setfsgid(born.first_gid)
+    syscall.setfsuid(born.first_uid)
+    try:
+        # Leaving fsuid 0 took the rights over files away (capabilities(7)), which the mounter of an
+        # overlay lends to every later access of its layers.
+        capabilities.set_effective(capabilities.current().permitted)
+        yield
+    finally:
+        syscall.setfsuid(0)
+        syscall.setfsgid(0)
+
+
+def _clone(
+    source: str | int, born: Newborn, attributes: int, idmapped: bool, *, recursive: bool
+) -> int:
+    if isinstance(source, int):
+        fd = os.dup(source)
+    else:
+        fd = mounts.open_tree(source, recursive=recursive)
+    try:
+        userns_fd = born.userns_fd if idmapped else None
+        mounts.set_attributes(fd, add=attributes, userns_fd=userns_fd, recursive=recursive)
+    except KernelError as error:
+        os.close(fd)
+        if idmapped and error.errno == errno.EINVAL:
+            shown = source if isinstance(source, str) else "the mount given"
+            raise KernelError(errno.EINVAL, f"idmap {shown}", hint=_NO_IDMAP) from None
+        raise
+    return fd
+
+
+def _mount_root(step: MountRoot, born: Newborn) -> int:
+    with contextlib.ExitStack() as stack:
+        layers = []
+        for path in step.lower:
+            fd = _clone(path, born, mounts.MOUNT_ATTR_RDONLY, step.idmapped, recursive=False)
+            stack.callback(os.close, fd)
+            layers.append(fd)
+        if step.upper is None:
+            options = [] if step.size is None else [("size", str(step.size))]
+            upper = mounts.new_mount("tmpfs", [("mode", "0755"), *options])
+            for name in ("upper", "work"):
+                os.mkdir(name, 0o755, dir_fd=upper)
+        else:
+            upper = _clone(step.upper, born, 0, step.idmapped, recursive=False)
+        stack.callback(os.close, upper)
+        if born.detached_layers:
+            return _overlay_of_detached(layers, upper, step.attributes)
+        return _overlay_of_staged(layers, upper, step.attributes)
+
+
+def _overlay_of_detached(layers: list[int], upper: int, attributes: int) -> int:
+    options = [("lowerdir+", f"/proc/self/fd/{fd}") for fd in layers]
+    options.append(("upperdir", f"/proc/self/fd/{upper}/upper"))
+    options.append(("workdir", f"/proc/self/fd/{upper}/work"))
+    return mounts.new_mount("overlay", options + _OVERLAY_OPTIONS, attributes=attributes)
+
+
+def _overlay_of_staged(layers: list[int], upper: int, attributes: int) -> int:
+    """Mount an overlay on kernels before 6.15, which take attached layers only.
+
+    They are attached for a moment beneath one tmpfs; short relative names keep many layers within
+    the one page of options that mount(2) takes.
+    """
+    mounts.mount("stage", _STAGE, "tmpfs", 0, "mode=0755")
+    try:
+        os.chdir(_STAGE)
+        names = [str(index) for index in range(len(layers))]
+        for name, fd in zip([*names, "changes"], [*layers, upper], strict=True):
+            os.mkdir(name)
+            mounts.attach(fd, name)
+        os.mkdir("merged")
+        given = [f"{key}={value}" for key, value in _OVERLAY_OPTIONS]
+        layout = [f"lowerdir={':'.join(names)}", "upperdir=changes/upper", "workdir=changes/work"]
+        mounts.mount("overlay", "merged", "overlay", 0, ",".join(layout + given))
+        root = mounts.open_tree("merged")
+        mounts.set_attributes(root, add=attributes)
+        return root
+    finally:
+        os.chdir("/")
+        mounts.umount(_STAGE, detach=True)
+
+
+def takes_detached_layers() -> bool:
+    """Whether overlay takes detached mounts as layers here; tried with two empty ones."""
+    tmpfs = mounts.new_mount("tmpfs", [])
+    try:
+        for name in ("upper", "work", "lower"):
+            os.mkdir(name, dir_fd=tmpfs)
+        path = f"/proc/self/fd/{tmpfs}"
+        lower, upper, work = f"{path}/lower", f"{path}/upper", f"{path}/work"
+        options = [("lowerdir+", lower), ("upperdir", upper), ("workdir", work)]
+        os.close(mounts.new_mount("overlay", options))
+    except KernelError:
+        return False
+    finally:
+        os.close(tmpfs)
+    return True
+
+
+def _make_dev(step: MakeDev) -> int:
+    """Make /dev with its nodes while we may; the container can't make any itself."""
+    fd = mounts.new_mount(
+        "tmpfs",
+        [("mode", "0755"), ("size", "65536k")],
+        attributes=mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC,
+    )
+    try:
+        for directory in ("pts", "shm", "mqueue"):
+            os.mkdir(directory, 0o755, dir_fd=fd)
+        for name, target in _LINKS:
+            os.symlink(target, name, dir_fd=fd)
+        for name, kind, major, minor, mode in step.nodes:
+            parent = name.rpartition("/")[0]
+            if parent:
+                os.makedirs(f"/proc/self/fd/{fd}/{parent}", exist_ok=True)
+            file_type = stat.S_IFBLK if kind == "b" else stat.S_IFCHR
+            os.mknod(name, mode | file_type, os.makedev(major, minor), dir_fd=fd)
+    except OSError as error:
+        os.close(fd)
+        raise KernelError(error.errno or 0, "mknod in /dev") from None
+    return fd

@@ -1,0 +1,72 @@
+"""The data root: where everything lies, and who may see it.
+
+    <root>/state.db          the database                         (database.py)
+    <root>/layers/<id>/      unpacked layers, and generated ones  (snapshots.py)
+    <root>/containers/<id>/  upper and work of one container      (snapshots.py)
+    <root>/cache/            what can be made again, as seccomp programs
+    <run>/ids/<n>            leases of id ranges, of all engines  (ranges.py)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pycontainers.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class DataRoot:
+    """One data root, made when missing, private to its owner (mode 0700)."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = Path(path).absolute() if path is not None else default_path()
+        self.layers = self.path / "layers"
+        self.containers = self.path / "containers"
+        self.cache = self.path / "cache"
+        self.database = self.path / "state.db"
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for directory in (self.layers, self.containers, self.cache):
+                directory.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make the data root {self.path}: {error.strerror}",
+                hint="choose another with Engine(root=…) or PYCONTAINERS_ROOT",
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the root's lock, which processes take for recovery; it goes with its holder."""
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+
+def default_path() -> Path:
+    """Give the data root of this user.
+
+    `PYCONTAINERS_ROOT`, else /var/lib/pycontainers for root, else $XDG_DATA_HOME/pycontainers.
+    """
+    if given := os.environ.get("PYCONTAINERS_ROOT"):
+        return Path(given).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/pycontainers")
+    home = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
+    return Path(home) / "pycontainers"
+
+
+def run_directory() -> Path:
+    """Give the directory of run-time state, which a reboot clears."""
+    if os.geteuid() == 0:
+        return Path("/run/pycontainers")
+    base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/pycontainers-{os.geteuid()}"  # noqa: S108
+    return Path(base) / "pycontainers"

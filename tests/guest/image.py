@@ -1,0 +1,152 @@
+"""The guest's disk: Debian 12 with systemd, two kernels, Python, and what starts the command.
+
+Built once with mmdebstrap from the package sources of this machine, and kept below
+~/.cache/pycontainers-guest under a digest of all that it is built from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Final
+
+REPOSITORY: Final = Path(__file__).parents[2]
+KERNELS: Final = {"6.1": "linux-image-cloud-amd64", "6.12": "linux-image-6.12-cloud-amd64"}
+_PACKAGES: Final = (
+    *("systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "udev", "kmod"),
+    *("python3", "libseccomp2", "busybox-static", "iproute2", "mount", "procps", "uidmap"),
+    *KERNELS.values(),
+)
+_SOURCES: Final = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
+_SIZE: Final = "3G"
+
+# The command's disk holds a tar: `job/mode`, `job/command` and the repository.  What came out of
+# the command is put on the third disk, again as a tar.
+_JOB: Final = """\
+#!/bin/sh
+mkdir /job && tar -xf /dev/nvme0n2 -C /job
+cd /job
+case $(cat mode) in
+    root | bare)
+        bash command >out 2>err </dev/null ;;
+    user)
+        mkdir -p /run/systemd/system/user@.service.d
+        printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' \\
+            >/run/systemd/system/user@.service.d/delegate.conf
+        systemctl daemon-reload
+        systemctl start user@1000
+        chown -R user: /job
+        su -l user -c 'exec systemd-run --user --scope --quiet -p Delegate=yes bash /job/command' \\
+            >out 2>err </dev/null ;;
+    login)
+        systemctl start user@1000
+        chown -R user: /job
+        su -l user -c 'exec bash /job/command' >out 2>err </dev/null ;;
+esac
+echo $? >status
+tar -cf - out err status | dd of=/dev/nvme0n3 bs=64k conv=fsync,notrunc status=none
+echo o >/proc/sysrq-trigger
+sleep 60
+"""
+_SERVICE: Final = """\
+[Unit]
+After=multi-user.target
+[Service]
+Delegate=yes
+ExecStart=/usr/local/sbin/guest-job
+"""
+# Instead of systemd: the first process of a machine whose cgroups nobody manages.
+_BARE: Final = """\
+#!/bin/sh
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mountpoint -q /dev || mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /tmp
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+ip link set lo up
+/usr/local/sbin/guest-job
+"""
+
+
+def image() -> Path:
+    """Give the directory of the guest's disk and kernels; build it where it is not there yet."""
+    found = _cache() / _digest()
+    if not found.exists():
+        with tempfile.TemporaryDirectory(dir=_cache()) as scratch:
+            built = Path(scratch, "image")
+            built.mkdir()
+            _build(built)
+            with contextlib.suppress(OSError):  # another test run was faster
+                built.rename(found)
+    return found
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    directory = Path(home, "pycontainers-guest")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _requirements() -> list[str]:
+    """Give what the library itself depends on, and pytest."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return [*project["dependencies"], "pytest"]
+
+
+def _digest() -> str:
+    parts = [_PACKAGES, _requirements(), _JOB, _SERVICE, _BARE, _SIZE]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _build(target: Path) -> None:
+    root = target / "root"
+    sources = next(path for path in _SOURCES if Path(path).exists())
+    _call(
+        *("mmdebstrap", "--mode=root", "--variant=essential", f"--include={','.join(_PACKAGES)}"),
+        *("--aptopt=Apt::Install-Recommends 0", "--dpkgopt=path-exclude=/usr/share/doc/*"),
+        *("--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"),
+        *("bookworm", str(root), sources),
+        INITRD="No",  # both kernels have the drivers of disk and file system built in
+    )
+    packages = root / "usr/local/lib/python3.11/dist-packages"
+    _call(
+        *(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(packages)),
+        *("--python-version", "3.11", "--only-binary", ":all:", *_requirements()),
+    )
+    _call("chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", "user")
+    (root / "etc/fstab").write_text("")
+    (root / "etc/hostname").write_text("guest\n")
+    (root / "etc/hosts").write_text("127.0.0.1 localhost guest\n")
+    units = root / "etc/systemd/system"
+    (units / "guest-job.service").write_text(_SERVICE)
+    wants = units / "multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / "guest-job.service").symlink_to("../guest-job.service")
+    for name, text in (("guest-job", _JOB), ("guest-bare", _BARE)):
+        program = root / "usr/local/sbin" / name
+        program.write_text(text)
+        program.chmod(0o755)
+    for version in KERNELS:
+        (kernel,) = root.glob(f"boot/vmlinuz-{version}.*")
+        shutil.copyfile(kernel, target / f"kernel-{version}")
+    disk = str(target / "disk.ext4")
+    _call("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", str(root), disk, _SIZE)
+    shutil.rmtree(root)
+
+
+def _call(*command: str, **environment: str) -> None:
+    subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, **environment})

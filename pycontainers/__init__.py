@@ -1,8 +1,8 @@
-"""pycontainers: a container engine that is a Python library; no daemon, no socket, no docker.
+r"""pycontainers: a container engine that is a Python library; no daemon, no socket, no docker.
 
 >>> import pycontainers
 >>> pycontainers.run(["echo", "hello"]).stdout          # doctest: +SKIP
-'hello\\n'
+'hello\n'
 
 The names below are loaded when they are first used: importing the package does nothing else.
 """

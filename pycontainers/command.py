@@ -57,12 +57,12 @@ def run(
     engine: Engine | None = None,
     **options: Unpack[RunOptions],
 ) -> CompletedRun[str] | CompletedRun[bytes]:
-    """Run a command in a container of its own and give how it ended, with its output.
+    r"""Run a command in a container of its own and give how it ended, with its output.
 
     A list is the argument list; a text is split as a shell would, but no shell runs.  `image=None`
     is this machine's own programs, `Image.host()`.  Changes to files stay in memory and are gone
-    afterwards, unless `ephemeral=False` keeps them on disk for the time of the run.  After `timeout`
-    seconds the container is killed; the output until then is in the result.  At most
+    afterwards, unless `ephemeral=False` keeps them on disk for the time of the run.  After
+    `timeout` seconds the container is killed; the output until then is in the result.  At most
     `output_limit` bytes a stream are kept.  `stderr=STDOUT` joins the streams in exact order.
 
     Raises InvalidArgument and NotSupported before anything is made, LaunchError where the command
@@ -70,12 +70,12 @@ def run(
     CommandFailed for any other end than exit code 0.
 
     >>> run(["python3", "-c", "print(6 * 7)"]).stdout       # doctest: +SKIP
-    '42\\n'
+    '42\n'
     """
     engine = engine or Engine()
     limit, feed = values.size("output_limit", output_limit), encoded(input)
     options.setdefault("ephemeral", True)
-    wanted = Options(command=command, **options)
+    wanted = Options.of(command, **options)
     source = Image.resolve(image, engine).source()
     attached = Attached(engine.services(), new_id(), wanted, source)
     streams = Streams(stdin=feed is not None, stderr=stderr, tty=wanted.tty)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 
 import attrs
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Unpack
 
     from pycontainers.lifecycle.options import Command, Size
     from pycontainers.storage.database import ContainerRow
@@ -39,8 +39,8 @@ class Container:
     """A container, as a plain value: its data root and id.
 
     Attributes are live: each asks for what is so now.  Made by `create`, `run`, `get` and `list`.
-    An attached container lives no longer than the process that created it, and only that process can
-    start it and talk to it.  A context manager that removes it.
+    An attached container lives no longer than the process that created it, and only that process
+    can start it and talk to it.  A context manager that removes it.
 
     >>> with Container.run(Image.host(), ["sleep", "60"]) as c:        # doctest: +SKIP
     ...     c.exec(["ls", "/"]).stdout
@@ -64,7 +64,7 @@ class Container:
         is in use, ImageNotFound.
         """
         engine = engine or Engine()
-        wanted = Options(command=command, **options)
+        wanted = Options.of(command, **options)
         source = Image.resolve(image, engine).source()
         attached = Attached(engine.services(), new_id(), wanted, source)
         attached.create()
@@ -221,14 +221,14 @@ class Container:
         tty: bool = False,
         output_limit: Size = _DEFAULT_LIMIT,
     ) -> CompletedRun[str] | CompletedRun[bytes]:
-        """Run a further command in the running container and wait for it, as subprocess.run does.
+        r"""Run a further command in the running container and wait for it, as subprocess.run does.
 
         After `timeout` seconds the command is killed with all that it started; its output until
         then is in the result, whose reason is "timeout".  `check` raises CommandFailed for any end
         but exit code 0.  Raises LaunchError, Conflict where the container does not run.
 
         >>> container.exec(["id", "-u"], user="www-data").stdout      # doctest: +SKIP
-        '33\\n'
+        '33\n'
         """
         attached = self._attached()
         limit = values.size("output_limit", output_limit)

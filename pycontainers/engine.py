@@ -6,14 +6,13 @@ import atexit
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pycontainers.lifecycle.services import Services
 from pycontainers.storage.root import DataRoot, default_path
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing_extensions import Self
 
 _lock = threading.RLock()
 _opened: dict[str, Services] = {}
@@ -109,7 +108,7 @@ def _forget(services: Services) -> None:
 
 def _after_fork() -> None:
     # Another thread of the parent may have held it at the fork.
-    global _lock
+    global _lock  # noqa: PLW0603
     _lock = threading.RLock()
 
 

@@ -11,7 +11,7 @@ import attrs
 
 from pycontainers.engine import Engine
 from pycontainers.errors import ImageError, ImageNotFound, InvalidArgument
-from pycontainers.lifecycle.attached import Source
+from pycontainers.lifecycle.source import Source
 from pycontainers.lifecycle.unpack import unpack_tar
 from pycontainers.oci.config import ImageConfig
 from pycontainers.storage import host
@@ -36,13 +36,13 @@ class Image:
 
     @classmethod
     def host(cls, *, engine: Engine | None = None) -> Image:
-        """Give this machine's own programs as an image: /usr and the running Python, read-only.
+        r"""Give this machine's own programs as an image: /usr and the running Python, read-only.
 
-        Nothing of /home, /root, /var, /run and /tmp is in it but the Python prefix, and its /etc has
-        no secrets.  Raises StoreError.
+        Nothing of /home, /root, /var, /run and /tmp is in it but the Python prefix, and its /etc
+        has no secrets.  Raises StoreError.
 
         >>> Image.host().run(["python3", "-c", "print(6 * 7)"]).stdout      # doctest: +SKIP
-        '42\\n'
+        '42\n'
         """
         engine = engine or Engine()
         made = engine.services().images

@@ -11,7 +11,7 @@ import signal
 import struct
 import termios
 import time
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Self, cast
 
 from pycontainers.errors import InvalidArgument, Timeout
 from pycontainers.lifecycle import output
@@ -19,8 +19,6 @@ from pycontainers.lifecycle.options import stop_signal
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from typing_extensions import Self
 
     from pycontainers.lifecycle.attached import Attached
     from pycontainers.lifecycle.launch import Running
@@ -104,7 +102,7 @@ class Process:
     def kill(self) -> None:
         """Kill the program, with all that it started where it has a process tree of its own."""
         if self._tree is not None:
-            self._attached.kill_tree(self._tree)
+            self._attached.services.launcher().kill_tree(self._attached.id, self._tree)
         self.send_signal(signal.SIGKILL)
 
     def resize(self, rows: int, columns: int) -> None:

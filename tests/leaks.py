@@ -1,36 +1,83 @@
-"""What could be left over on the host, taken before and after: mounts, cgroups, processes, links, fds."""
+"""What could be left over: on the host, in this process and in a data root, before and after.
+
+Only what can be ours counts, as other programs may work on the same machine: processes that descend
+from this one, cgroups of containers without a process, and descriptors of this process.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
+import subprocess
 import time
 from pathlib import Path
 
-_PATIENCE = 10.0
+import pycontainers as pc
+from pycontainers.kernel import syscall
+
+_PR_SET_CHILD_SUBREAPER = 36
+_OURS = ("anon_inode:[pidfd]", "anon_inode:[eventpoll]", "anon_inode:[fscontext]", "socket:",
+         "/memfd:", "net:[", "user:[", "mnt:[", "pid:[", "cgroup:[")  # fmt: skip
+
+Stock = dict[str, set[str]]
 
 
-def snapshot() -> dict[str, set[str]]:
-    """Take stock of everything that a container engine can leave behind on a host."""
+def snapshot() -> Stock:
+    """Take stock of everything that a container engine can leave behind on a host.
+
+    From the first look on this process adopts what its descendants orphan (PR_SET_CHILD_SUBREAPER(2const)),
+    so that nothing a crashed one had started gets out of sight.
+    """
+    syscall.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    family = _descendants()
     return {
         "mounts": _mounts(),
         "cgroups": _cgroups(),
-        "processes": _processes(),
+        "processes": {name for pid in family if (name := _helper(pid))},
         "links": set(os.listdir("/sys/class/net")),
-        "network namespaces": _network_namespaces(),
+        "network namespaces": _network_namespaces(family),
+        "firewall tables": _firewall_tables(),
         "descriptors": _descriptors(),
     }
 
 
-def assert_none_since(before: dict[str, set[str]]) -> None:
-    """Fail with a list of what is there now and was not before; the kernel gets a moment."""
-    deadline = time.monotonic() + _PATIENCE
-    while True:
+def assert_none_since(before: Stock, *kinds: str, patience: float = 10.0) -> None:
+    """Fail with a list of what is there now and was not before, of these kinds or of all.
+
+    What goes within `patience` seconds is fine: the kernel needs a moment for some of it.
+    """
+    deadline = time.monotonic() + patience
+    left = {kind: names - before[kind] for kind, names in snapshot().items()}
+    left = {kind: names for kind, names in left.items() if not kinds or kind in kinds}
+    while any(left.values()) and time.monotonic() < deadline:
+        time.sleep(0.05)
         now = snapshot()
-        left = {kind: sorted(now[kind] - before[kind]) for kind in now if now[kind] - before[kind]}
-        if not left or time.monotonic() > deadline:
-            break
-        time.sleep(0.1)
-    assert not left, f"left behind: {left}"
+        left = {kind: names & now[kind] for kind, names in left.items()}
+    found = {kind: sorted(names) for kind, names in left.items() if names}
+    assert not found, f"left behind: {found}"
+
+
+def in_root(root: Path) -> list[str]:
+    """Name the rows and directories of containers, and the half-made layers, in a data root."""
+    if not (root / "state.db").exists():
+        return []
+    with sqlite3.connect(root / "state.db") as database:
+        rows = [f"row {row[0]}" for row in database.execute("SELECT id FROM containers")]
+    database.close()
+    directories = [f"directory {name}" for name in os.listdir(root / "containers")]
+    making = [name for name in os.listdir(root / "layers") if name.startswith(".")]
+    return sorted([*rows, *directories, *making])
+
+
+def assert_recovered(root: Path, before: Stock) -> None:
+    """Open an engine on the data root and close it; then nothing may be left anywhere."""
+    with pc.Engine(root=root) as engine:
+        engine.services()
+        found = in_root(root)
+
+    assert not found, f"left in {root}: {found}"
+    assert_none_since(before)
 
 
 def _mounts() -> set[str]:
@@ -39,38 +86,65 @@ def _mounts() -> set[str]:
 
 
 def _cgroups() -> set[str]:
+    """Name the containers' cgroups that hold no process: each other one's processes tell of it."""
     found: set[str] = set()
     for directory, names, _ in os.walk("/sys/fs/cgroup"):
-        found |= {f"{directory}/{name}" for name in names if "/pycontainers" in f"{directory}/{name}"}
+        if os.path.basename(directory) == "pycontainers":
+            found |= {path for name in names if not _populated(path := f"{directory}/{name}")}
+            names.clear()
     return found
 
 
-def _processes() -> set[str]:
-    """Name the processes that are helpers of ours, or in a PID namespace of ours."""
-    own = os.readlink("/proc/self/ns/pid")
-    found = set()
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
+def _populated(cgroup: str) -> bool:
+    for directory, _, _ in os.walk(cgroup):
         try:
-            line = Path(f"/proc/{entry}/cmdline").read_bytes()
-            inside = os.readlink(f"/proc/{entry}/ns/pid") != own
+            if Path(directory, "cgroup.procs").read_text():
+                return True
         except OSError:
             continue
-        if inside or b"pycontainers.runtime" in line:
-            found.add(f"{entry} {line[:80]!r}")
-    return found
+    return False
 
 
-def _network_namespaces() -> set[str]:
-    found = set()
+def _descendants() -> set[int]:
+    parents: dict[int, int] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                found.add(os.readlink(f"/proc/{entry}/ns/net"))
+                fields = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()
             except OSError:
                 continue
+            parents[int(entry)] = int(fields[1])
+    family = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    return family - {os.getpid()}
+
+
+def _helper(pid: int) -> str | None:
+    """Name a process that is a helper of ours, or in a PID namespace of ours; not a dead one."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        inside = os.readlink(f"/proc/{pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
+    return f"{pid} {line[:80]!r}" if inside or b"pycontainers.runtime" in line else None
+
+
+def _network_namespaces(family: set[int]) -> set[str]:
+    found = set()
+    for pid in family:
+        try:
+            found.add(os.readlink(f"/proc/{pid}/ns/net"))
+        except OSError:
+            continue
     return found
+
+
+def _firewall_tables() -> set[str]:
+    if shutil.which("nft") is None:
+        return set()
+    listed = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
+    return {line for line in listed.stdout.splitlines() if "pycontainers" in line}
 
 
 def _descriptors() -> set[str]:
@@ -81,8 +155,6 @@ def _descriptors() -> set[str]:
             target = os.readlink(f"/proc/self/fd/{entry}")
         except OSError:
             continue
-        if target.startswith(("anon_inode:[pidfd]", "anon_inode:[eventpoll]", "socket:")) or (
-            "state.db" in target
-        ):
+        if target.startswith(_OURS) or "state.db" in target:
             found.add(f"{entry} -> {target}")
     return found

@@ -1,8 +1,8 @@
 """Mounts: the classic call, the mount API by descriptor, pivot_root, mountinfo.
 
 A mount made by descriptor is detached: nobody sees it, and it is gone when its descriptor is
-closed, until `attach` gives it a place.  mount(2), mount_setattr(2), pivot_root(2), and the kernel's
-Documentation/filesystems/mount_api.rst and overlayfs.rst.
+closed, until `attach` gives it a place.  mount(2), mount_setattr(2), pivot_root(2), and the
+kernel's Documentation/filesystems/mount_api.rst and overlayfs.rst.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pycontainers.kernel import syscall
 from pycontainers.kernel.syscall import AT_EMPTY_PATH, AT_FDCWD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
 MS_RDONLY: Final = 0x1
 MS_NOSUID: Final = 0x2
@@ -139,7 +139,7 @@ def set_attributes(
 
 def new_mount(
     fstype: str,
-    options: Mapping[str, str | None] | list[tuple[str, str | None]],
+    options: Sequence[tuple[str, str | None]],
     *,
     attributes: int = 0,
 ) -> int:
@@ -147,11 +147,11 @@ def new_mount(
 
     An option with the value None is a flag.
 
-    >>> fd = new_mount("tmpfs", {"size": "1m", "mode": "0755"})     # doctest: +SKIP
+    >>> fd = new_mount("tmpfs", [("size", "1m"), ("mode", "0755")])     # doctest: +SKIP
     """
     context = syscall.fsopen(fstype.encode(), _FSOPEN_CLOEXEC)
     try:
-        for key, value in options.items() if not isinstance(options, list) else options:
+        for key, value in options:
             if value is None:
                 syscall.fsconfig(context, _FSCONFIG_SET_FLAG, key.encode(), None, 0)
             else:

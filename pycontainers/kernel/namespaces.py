@@ -38,6 +38,7 @@ NAMESPACES: Final = {  # the names under /proc/<pid>/ns
     "time": CLONE_NEWTIME,
 }
 
+_CLONE_PARENT: Final = 0x8000
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP_RUNNING: Final = 0x1 | 0x40
 
@@ -76,10 +77,11 @@ class _CloneArgs(ctypes.Structure):
     ]
 
 
-def clone3(flags: int, *, cgroup_fd: int | None = None) -> tuple[int, int]:
+def clone3(flags: int, *, cgroup_fd: int | None = None, sibling: bool = False) -> tuple[int, int]:
     """Fork into new namespaces; give `(pid, pidfd)` in the parent and `(0, -1)` in the child.
 
     `flags` are CLONE_NEW… flags; `cgroup_fd`, a cgroup v2 directory, is where the child is born.
+    With `sibling` the caller's parent is the new process's parent too.
     The process must be single-threaded: no fork handlers run.  Raises KernelError (clone(2)).
 
     >>> pid, pidfd = clone3(CLONE_NEWUTS)       # doctest: +SKIP
@@ -88,6 +90,9 @@ def clone3(flags: int, *, cgroup_fd: int | None = None) -> tuple[int, int]:
     arguments = _CloneArgs(
         flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=signal.SIGCHLD
     )
+    if sibling:
+        arguments.flags |= _CLONE_PARENT
+        arguments.exit_signal = 0  # the kernel takes the caller's own
     if cgroup_fd is not None:
         arguments.flags |= CLONE_INTO_CGROUP
         arguments.cgroup = cgroup_fd

@@ -6,14 +6,18 @@ kernel's magic links (as /proc/self/fd/3) are refused.  Joining strings cannot p
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
 import stat
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import KernelError
 from pycontainers.kernel import syscall
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RESOLVE_NO_MAGICLINKS: Final = 0x02
 RESOLVE_NO_SYMLINKS: Final = 0x04
@@ -119,6 +123,16 @@ def read_in(root_fd: int, path: str, limit: int) -> bytes:
             if size > limit:
                 raise KernelError(errno.EFBIG, f"read({path!r}): more than {limit} bytes")
         return b"".join(chunks)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def directory(path: str | os.PathLike[str]) -> Iterator[int]:
+    """Hold a directory open, as a place for names, for the length of a `with` block."""
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
     finally:
         os.close(fd)
 

@@ -1,7 +1,7 @@
 """One container of this process, from its row in the database to the last of its traces.
 
-All that is made for it is undone by `remove`, and where this process dies first, by the launcher and
-by the next engine's recovery.
+All that is made for it is undone by `remove`, and where this process dies first, by the launcher
+and by the next engine's recovery.
 """
 
 from __future__ import annotations
@@ -30,18 +30,9 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.launch import End, Running
     from pycontainers.lifecycle.options import Command, Options
     from pycontainers.lifecycle.services import Services
+    from pycontainers.lifecycle.source import Source
     from pycontainers.lifecycle.streams import Streams
     from pycontainers.oci import runtime
-    from pycontainers.oci.config import ImageConfig
-
-@attrs.frozen(kw_only=True)
-class Source:
-    """What a container starts from: an image's config, its layers (topmost first) and mounts."""
-
-    image: str
-    config: ImageConfig
-    layers: tuple[str, ...] = ()
-    trees: tuple[tuple[str, str], ...] = ()
 
 
 class Attached:
@@ -80,31 +71,19 @@ class Attached:
 
     def plan(self) -> tuple[plan.Plan, list[int]]:
         """Give the plan of a start, and the descriptors that it takes."""
-        spec = self.spec()
-        options, limits = self.options, request.limits(self.options)
-        profile = "unconfined" if options.privileged else options.seccomp
-        granted = frozenset(spec.process.capabilities.bounding)
-        filter_fd, filter_size = self.services.filter(profile, granted)
-        place = compiling.Place(
-            lower=self.source.layers,
-            upper=None if options.ephemeral else str(self.services.snapshots.path(self.id)),
-            cgroup=self.cgroup.plain(),
-            limits=limits._asdict(),
-            hierarchies=self.services.cgroups.hierarchies(limits),
-            seccomp_fd=None if filter_fd is None else 0,
-            seccomp_size=filter_size,
-            init=options.init,
+        template, given = self.services.template(self.options, self.source)
+        upper = None if self.options.ephemeral else str(self.services.snapshots.path(self.id))
+        made = compiling.personal(
+            template, self.id, self.cgroup.plain(), upper, self.options.hostname or self.id[:12]
         )
-        given = [] if filter_fd is None else [filter_fd]
-        return compiling.compile_plan(self.id, spec, place), given
+        return made, given
 
     # The course of its life.
 
     def create(self) -> None:
         """Write the container's row, after everything that can be refused has been looked at."""
-        self.services.cgroups.check(request.limits(self.options))
-        self.spec()
         services = self.services
+        services.template(self.options, self.source)
         services.database.add_container(
             ContainerRow(
                 id=self.id,

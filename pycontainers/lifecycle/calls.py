@@ -70,10 +70,28 @@ _NEWER: Final = {
 
 # 32-bit x86 reaches these through one call each too, whose first argument tells which (socketcall(2),
 # ipc(2)); their own arguments then lie in memory, where no filter can look.
-_SOCKETCALLS: Final = (
-    "socket bind connect listen accept getsockname getpeername socketpair send recv sendto recvfrom "
-    "shutdown setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg"
-).split()
+_SOCKETCALLS: Final = [
+    "socket",
+    "bind",
+    "connect",
+    "listen",
+    "accept",
+    "getsockname",
+    "getpeername",
+    "socketpair",
+    "send",
+    "recv",
+    "sendto",
+    "recvfrom",
+    "shutdown",
+    "setsockopt",
+    "getsockopt",
+    "sendmsg",
+    "recvmsg",
+    "accept4",
+    "recvmmsg",
+    "sendmmsg",
+]
 _IPC_CALLS: Final = {
     "semop": 1,
     "semget": 2,

@@ -1,7 +1,7 @@
 """One thread that reads the output of all containers whose streams nobody holds.
 
-It starts with the first stream and ends with the last, so that a process without such containers has
-no thread of ours.
+It starts with the first stream and ends with the last, so that a process without such containers
+has no thread of ours.
 """
 
 from __future__ import annotations

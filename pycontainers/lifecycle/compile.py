@@ -81,12 +81,31 @@ def compile_plan(container_id: str, spec: runtime.Spec, place: Place) -> plan.Pl
     )
 
 
+def personal(
+    template: plan.Plan, container_id: str, cgroup: dict[str, Any], upper: str | None, hostname: str
+) -> plan.Plan:
+    """Give the plan of one container from that of another which differs in these four only."""
+    beside: list[plan.Beside] = []
+    for step in template.beside:
+        if isinstance(step, plan.MakeCgroup):
+            beside.append(step._replace(cgroup=cgroup))
+        elif isinstance(step, plan.MountRoot):
+            beside.append(step._replace(upper=upper))
+        else:
+            beside.append(step)
+    steps: list[plan.Step] = [
+        plan.SetHostname(hostname) if isinstance(step, plan.SetHostname) else step
+        for step in template.steps
+    ]
+    return plan.Plan(container_id, template.birth, beside, steps)
+
+
 def _has_dev(spec: runtime.Spec) -> bool:
     return any(m.destination == "/dev" and m.type == "tmpfs" for m in spec.mounts)
 
 
 def _birth(spec: runtime.Spec) -> plan.Birth:
-    """What does not depend on the program, the image and the limits."""
+    """Give what does not depend on the program, the image and the limits."""
     linux = spec.linux
     kinds = [entry.type for entry in linux.namespaces]
     launcher: list[plan.BirthStep] = []
@@ -134,7 +153,7 @@ def _idmapped(spec: runtime.Spec) -> bool:
 
 
 def _early_steps(spec: runtime.Spec, place: Place) -> list[plan.Step]:
-    """What init does while the launcher makes its mounts, and the change of root."""
+    """Give what init does while the launcher makes its mounts, and the change of root."""
     kinds = [entry.type for entry in spec.linux.namespaces]
     steps: list[plan.Step] = []
     if place.cgroup is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from pycontainers.errors import InvalidArgument
 from pycontainers.lifecycle.result import CompletedRun, Usage, reason_of
@@ -12,6 +12,26 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.output import Stream
 
 
+@overload
+def completed(
+    args: tuple[str, ...],
+    running: Running,
+    out: Stream,
+    err: Stream,
+    *,
+    text: Literal[True],
+    timed_out: bool,
+) -> CompletedRun[str]: ...
+@overload
+def completed(
+    args: tuple[str, ...],
+    running: Running,
+    out: Stream,
+    err: Stream,
+    *,
+    text: bool,
+    timed_out: bool,
+) -> CompletedRun[str] | CompletedRun[bytes]: ...
 def completed(
     args: tuple[str, ...],
     running: Running,
@@ -29,10 +49,9 @@ def completed(
     truncated = out.truncated or err.truncated
     usage = usage_of(running, end)
     if text:
-        decoded = (stream.data().decode(errors="replace") for stream in (out, err))
-        return CompletedRun(args, end.exit.status, *decoded, reason, truncated, usage)
-    raw = (stream.data() for stream in (out, err))
-    return CompletedRun(args, end.exit.status, *raw, reason, truncated, usage)
+        stdout, stderr = (stream.data().decode(errors="replace") for stream in (out, err))
+        return CompletedRun(args, end.exit.status, stdout, stderr, reason, truncated, usage)
+    return CompletedRun(args, end.exit.status, out.data(), err.data(), reason, truncated, usage)
 
 
 def usage_of(running: Running, end: End) -> Usage:

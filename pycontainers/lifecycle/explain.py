@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -11,6 +11,43 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pycontainers.runtime.plan import Plan
+
+FEATURES: Final = {  # step: the pages that tell of what it uses
+    "MakeCgroup": "cgroups(7)",
+    "MapIds": "user_namespaces(7)",
+    "SetLimit": "prlimit(2)",
+    "MountRoot": "overlayfs.rst, mount_setattr(2)",
+    "MountDirectory": "open_tree(2), mount_setattr(2)",
+    "MakeDev": "mknod(2), tmpfs(5)",
+    "CloneTree": "open_tree(2), mount_setattr(2)",
+    "JoinCgroup": "cgroups(7), cgroup.procs",
+    "JoinNamespaces": "setns(2), pidfd_open(2)",
+    "NewCgroupNamespace": "cgroup_namespaces(7)",
+    "RaiseLoopback": "network_namespaces(7), netdevice(7)",
+    "NewSession": "setsid(2), session-keyring(7)",
+    "SetHostname": "uts_namespaces(7)",
+    "OpenKernelFilesystems": "fsmount(2), proc(5), sysfs(5)",
+    "BecomeRoot": "setresuid(2)",
+    "TakeMounts": "unix(7), SCM_RIGHTS",
+    "EnterRoot": "pivot_root(2)",
+    "MountKernelFilesystems": "move_mount(2), openat2(2)",
+    "MountNew": "mount(2)",
+    "AttachTree": "move_mount(2), openat2(2)",
+    "MountCgroups": "cgroups(7)",
+    "Mask": "open_tree(2), move_mount(2)",
+    "MakeReadOnly": "mount_setattr(2)",
+    "WriteSysctls": "sysctl(8)",
+    "OpenTerminal": "pty(7), devpts",
+    "Reap": "pid_namespaces(7)",
+    "BecomeUser": "setresuid(2), setgroups(2)",
+    "EnterDirectory": "openat2(2), fchdir(2)",
+    "DropBounding": "PR_CAPBSET_DROP(2const)",
+    "SetCapabilities": "capabilities(7)",
+    "ForbidNewPrivileges": "PR_SET_NO_NEW_PRIVS(2const)",
+    "LoadSeccomp": "seccomp(2)",
+    "Execute": "execve(2)",
+}
+_BIRTH: Final = "clone(2), namespaces(7)"
 
 
 @attrs.frozen(repr=False)
@@ -22,7 +59,7 @@ class Explanation:
     def rows(self) -> Iterator[tuple[str, str, str]]:
         """Give (who, what, feature) for each step; features are named by their man pages."""
         for who, step in self.plan.lines():
-            feature = "clone(2), namespaces(7)" if isinstance(step, str) else step.feature
+            feature = _BIRTH if isinstance(step, str) else FEATURES[type(step).__name__]
             yield who, str(step), feature
 
     def __str__(self) -> str:

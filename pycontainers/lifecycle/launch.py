@@ -61,6 +61,7 @@ class Running:
         self.pidfd = -1
         self.terminal_fd = -1
         self.failure: LaunchError | None = None
+        self.answer: dict[str, Any] = {}  # a worker's
         self.end: End | None = None
         self._channel = channel
         self._status: socket.socket | None = status
@@ -183,9 +184,11 @@ class Running:
                 elif data[:1] == b"j":
                     (self.terminal_fd,) = fds
                     os.set_inheritable(self.terminal_fd, False)
+                elif (account := json.loads(data)).get("step") is None:
+                    self.answer = account
                 else:
                     # Init's own account is nearer to the cause than the launcher's.
-                    self.failure = _launch_error(json.loads(data))
+                    self.failure = _launch_error(account)
             return False
 
 
@@ -299,9 +302,9 @@ class Launcher:
 def _spawn(control: int, owner: int, run_directory: str) -> tuple[int, int]:
     """Start a fresh interpreter as launcher; give its pidfd and number.
 
-    posix_spawn, so that the application is not forked.  The interpreter is executed from a read-only
-    mount of its own file, so that no program in a container can write to it through /proc/self/exe
-    (CVE-2019-5736).
+    posix_spawn, so that the application is not forked.  The interpreter is executed from a
+    read-only mount of its own file, so that no program in a container can write to it through
+    /proc/self/exe (CVE-2019-5736).
     """
     executable = sys.executable
     if not executable or not Path(executable).exists():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, TypeVar
 
 import attrs
 
@@ -14,8 +14,12 @@ from pycontainers.errors import InvalidArgument
 from pycontainers.kernel import capabilities, processes
 from pycontainers.lifecycle import values
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Size: TypeAlias = int | str
 Command: TypeAlias = str | Sequence[str]
+_Item = TypeVar("_Item")
 
 _DEFAULT_PIDS: Final = 4096
 _DEFAULT_SHM: Final = 64 << 20
@@ -34,9 +38,7 @@ class Mount:
     mode: int = 0o1777
 
     @classmethod
-    def bind(
-        cls, source: str | os.PathLike[str], target: str, *, read_only: bool = False
-    ) -> Mount:
+    def bind(cls, source: str | os.PathLike[str], target: str, *, read_only: bool = False) -> Mount:
         """Show the host's directory or file `source` at `target`, with all mounts below it.
 
         Ids are mapped: what the container's root writes belongs to root on the host.  Raises
@@ -117,7 +119,9 @@ def _ulimits(value: Mapping[str, int | tuple[int, int]]) -> tuple[tuple[str, int
         for number in (soft, hard):
             values.whole(f"ulimits {key}", number, -1, 1 << 62)
         if hard != -1 and (soft == -1 or soft > hard):
-            raise InvalidArgument(f"ulimits: {key}: the soft limit {soft} is above the hard, {hard}")
+            raise InvalidArgument(
+                f"ulimits: {key}: the soft limit {soft} is above the hard, {hard}"
+            )
         checked.append((key, soft, hard))
     return tuple(checked)
 
@@ -128,11 +132,18 @@ def _tmpfs(value: Mapping[str, Size | None] | Sequence[str]) -> tuple[Mount, ...
     return tuple(Mount.tmpfs(target) for target in value)
 
 
-def _capabilities(option: str) -> Any:
-    return lambda value: tuple(capabilities.parse(name) for name in _list(option, value))
+def _mounts(value: Sequence[Mount]) -> tuple[Mount, ...]:
+    for mount in _list("mounts", value):
+        if not isinstance(mount, Mount):
+            raise InvalidArgument(f"mounts: expected a Mount, not {mount!r}")
+    return tuple(value)
 
 
-def _list(option: str, value: Sequence[str]) -> Sequence[str]:
+def _capability_names(option: str, value: Sequence[str]) -> tuple[str, ...]:
+    return tuple(capabilities.parse(name) for name in _list(option, value))
+
+
+def _list(option: str, value: Sequence[_Item]) -> Sequence[_Item]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise InvalidArgument(f"{option}: expected a list, not {value!r}")
     return value
@@ -149,7 +160,9 @@ def _devices(value: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
             raise InvalidArgument(f"devices: {item!r} is not of the form /dev/x:/dev/y:rwm")
         target = values.inside("devices", target)
         if not target.startswith("/dev/") or not Path(source).exists():
-            raise InvalidArgument(f"devices: {item!r}: no such device, or its target is not in /dev")
+            raise InvalidArgument(
+                f"devices: {item!r}: no such device, or its target is not in /dev"
+            )
         checked.append((source, target, access))
     return tuple(checked)
 
@@ -171,34 +184,16 @@ def stop_signal(value: str | int) -> int:
     raise InvalidArgument(f"no such signal: {value!r}")
 
 
-def _optional(convert: Any) -> Any:
-    return attrs.converters.optional(convert)
+def _flag(option: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"{option}: expected True or False, not {value!r}")
+    return value
 
 
-def _flag(option: str) -> Any:
-    def check(value: bool) -> bool:
-        if not isinstance(value, bool):
-            raise InvalidArgument(f"{option}: expected True or False, not {value!r}")
-        return value
-
-    return check
-
-
-def _choice(option: str, *allowed: str) -> Any:
-    def check(value: str) -> str:
-        if value not in allowed:
-            raise InvalidArgument(f"{option}: {value!r} is none of {', '.join(allowed)}")
-        return value
-
-    return check
-
-
-def _user(value: str | int) -> str:
-    return values.plain("user", str(value), 256)
-
-
-def _number(option: str, low: int, high: int) -> Any:
-    return lambda value: values.whole(option, value, low, high)
+def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise InvalidArgument(f"{option}: {value!r} is none of {', '.join(allowed)}")
+    return value
 
 
 def _cpus(value: float) -> float:
@@ -215,69 +210,134 @@ def _memory(value: Size) -> int:
     return number
 
 
-def _size(option: str) -> Any:
-    return lambda value: values.size(option, value)
+def _profile(value: Any) -> Any:
+    if not isinstance(value, str | os.PathLike | Mapping):
+        raise InvalidArgument(f"seccomp: expected a name, path or mapping, not {value!r}")
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+_OPTIONAL: Final = frozenset(
+    [
+        "name",
+        "entrypoint",
+        "workdir",
+        "user",
+        "hostname",
+        "memory",
+        "memory_swap",
+        "cpus",
+        "cpu_shares",
+        "cpuset",
+        "pids",
+        "io_weight",
+        "stop_signal",
+        "timeout",
+    ]
+)
+_CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
+    "name": values.name,
+    "entrypoint": lambda value: values.command("entrypoint", value),
+    "env": values.environment,
+    "workdir": lambda value: values.inside("workdir", value),
+    "user": lambda value: values.plain("user", str(value), 256),
+    "hostname": values.hostname,
+    "network": lambda value: _choice("network", value, ("none", "host")),
+    "mounts": _mounts,
+    "tmpfs": _tmpfs,
+    "memory": _memory,
+    "memory_swap": lambda value: values.size("memory_swap", value),
+    "cpus": _cpus,
+    "cpu_shares": lambda value: values.whole("cpu_shares", value, 2, 262144),
+    "cpuset": values.cpuset,
+    "pids": lambda value: values.whole("pids", value, 1, 1 << 22),
+    "io_weight": lambda value: values.whole("io_weight", value, 10, 1000),
+    "shm_size": lambda value: values.size("shm_size", value),
+    "ulimits": _ulimits,
+    "devices": _devices,
+    "sysctls": values.sysctls,
+    "labels": _labels,
+    "cap_add": lambda value: _capability_names("cap_add", value),
+    "cap_drop": lambda value: _capability_names("cap_drop", value),
+    "seccomp": _profile,
+    "no_new_privileges": lambda value: _flag("no_new_privileges", value),
+    "userns": lambda value: _choice("userns", value, ("auto", "host")),
+    "read_only": lambda value: _flag("read_only", value),
+    "privileged": lambda value: _flag("privileged", value),
+    "init": lambda value: _flag("init", value),
+    "tty": lambda value: _flag("tty", value),
+    "stdin": lambda value: _flag("stdin", value),
+    "stop_signal": stop_signal,
+    "stop_timeout": lambda value: values.seconds("stop_timeout", value),
+    "ephemeral": lambda value: _flag("ephemeral", value),
+    "timeout": lambda value: values.seconds("timeout", value),
+}
 
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """All options of one container, checked; see `RunOptions` for what can be given."""
+    """All options of one container, checked by `of`; see `RunOptions` for what can be given."""
 
-    command: tuple[str, ...] | None = attrs.field(
-        default=None, converter=lambda value: values.command("command", value)
-    )
-    name: str | None = attrs.field(default=None, converter=_optional(values.name))
-    entrypoint: tuple[str, ...] | None = attrs.field(
-        default=None, converter=lambda value: values.command("entrypoint", value)
-    )
-    env: tuple[str, ...] = attrs.field(default=(), converter=values.environment)
-    workdir: str | None = attrs.field(
-        default=None, converter=_optional(lambda value: values.inside("workdir", value))
-    )
-    user: str | None = attrs.field(default=None, converter=_optional(_user))
-    hostname: str | None = attrs.field(default=None, converter=_optional(values.hostname))
-    network: str = attrs.field(default="none", converter=_choice("network", "none", "host"))
-    mounts: tuple[Mount, ...] = attrs.field(default=(), converter=tuple)
-    tmpfs: tuple[Mount, ...] = attrs.field(default=(), converter=_tmpfs)
-    memory: int | None = attrs.field(default=None, converter=_optional(_memory))
-    memory_swap: int | None = attrs.field(default=None, converter=_optional(_size("memory_swap")))
-    cpus: float | None = attrs.field(default=None, converter=_optional(_cpus))
-    cpu_shares: int | None = attrs.field(
-        default=None, converter=_optional(_number("cpu_shares", 2, 262144))
-    )
-    cpuset: str | None = attrs.field(default=None, converter=_optional(values.cpuset))
-    pids: int | None = attrs.field(
-        default=_DEFAULT_PIDS, converter=_optional(_number("pids", 1, 1 << 22))
-    )
-    io_weight: int | None = attrs.field(
-        default=None, converter=_optional(_number("io_weight", 10, 1000))
-    )
-    shm_size: int = attrs.field(default=_DEFAULT_SHM, converter=_size("shm_size"))
-    ulimits: tuple[tuple[str, int, int], ...] = attrs.field(default={}, converter=_ulimits)
-    devices: tuple[tuple[str, str, str], ...] = attrs.field(default=(), converter=_devices)
-    sysctls: tuple[tuple[str, str], ...] = attrs.field(default={}, converter=values.sysctls)
-    labels: tuple[tuple[str, str], ...] = attrs.field(default={}, converter=_labels)
-    cap_add: tuple[str, ...] = attrs.field(default=(), converter=_capabilities("cap_add"))
-    cap_drop: tuple[str, ...] = attrs.field(default=(), converter=_capabilities("cap_drop"))
-    seccomp: str | os.PathLike[str] | Mapping[str, Any] = "default"
-    no_new_privileges: bool = attrs.field(default=True, converter=_flag("no_new_privileges"))
-    userns: str = attrs.field(default="auto", converter=_choice("userns", "auto", "host"))
-    read_only: bool = attrs.field(default=False, converter=_flag("read_only"))
-    privileged: bool = attrs.field(default=False, converter=_flag("privileged"))
-    init: bool = attrs.field(default=False, converter=_flag("init"))
-    tty: bool = attrs.field(default=False, converter=_flag("tty"))
-    stdin: bool = attrs.field(default=False, converter=_flag("stdin"))
-    stop_signal: int | None = attrs.field(default=None, converter=_optional(stop_signal))
-    stop_timeout: float = attrs.field(
-        default=10.0, converter=lambda value: values.seconds("stop_timeout", value)
-    )
-    ephemeral: bool = attrs.field(default=False, converter=_flag("ephemeral"))
-    timeout: float | None = attrs.field(
-        default=None, converter=_optional(lambda value: values.seconds("timeout", value))
-    )
+    command: tuple[str, ...] | None = None
+    name: str | None = None
+    entrypoint: tuple[str, ...] | None = None
+    env: tuple[str, ...] = ()
+    workdir: str | None = None
+    user: str | None = None
+    hostname: str | None = None
+    network: str = "none"
+    mounts: tuple[Mount, ...] = ()
+    tmpfs: tuple[Mount, ...] = ()
+    memory: int | None = None
+    memory_swap: int | None = None
+    cpus: float | None = None
+    cpu_shares: int | None = None
+    cpuset: str | None = None
+    pids: int | None = _DEFAULT_PIDS
+    io_weight: int | None = None
+    shm_size: int = _DEFAULT_SHM
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    devices: tuple[tuple[str, str, str], ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    seccomp: str | Mapping[str, Any] = "default"
+    no_new_privileges: bool = True
+    userns: str = "auto"
+    read_only: bool = False
+    privileged: bool = False
+    init: bool = False
+    tty: bool = False
+    stdin: bool = False
+    stop_signal: int | None = None
+    stop_timeout: float = 10.0
+    ephemeral: bool = False
+    timeout: float | None = None
 
-    def __attrs_post_init__(self) -> None:
-        """Check what depends on two options."""
+    @classmethod
+    def of(cls, command: Command | None = None, **given: Unpack[RunOptions]) -> Options:
+        """Check what a caller gave; raises InvalidArgument, TypeError for an unknown option.
+
+        >>> Options.of(["true"], memory="64m").memory
+        67108864
+        """
+        checked: dict[str, Any] = {}
+        for name, value in given.items():
+            if name not in _CHECKS:
+                raise TypeError(f"there is no option {name!r}")
+            unset = value is None and name in _OPTIONAL
+            checked[name] = None if unset else _CHECKS[name](value)
+        options = cls(command=values.command("command", command), **checked)
+        options._check_together()
+        return options
+
+    def unnamed(self) -> Options:
+        """Give the same options without what only names the container."""
+        if self.name is None and not self.labels:
+            return self
+        return attrs.evolve(self, name=None, labels=())
+
+    def _check_together(self) -> None:
         targets = [mount.target for mount in (*self.mounts, *self.tmpfs)]
         for target in targets:
             if targets.count(target) > 1:

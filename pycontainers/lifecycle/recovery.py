@@ -1,8 +1,8 @@
 """After a crash: find what is left over and take it away.
 
-A container's row is there before anything of the container is.  So what a dead owner leaves is found
-by its rows: processes in the cgroup, the cgroup, the directory, and last the row itself.  What is
-alive is not touched; a lock keeps two processes from doing this at once.
+A container's row is there before anything of the container is.  So what a dead owner leaves is
+found by its rows: processes in the cgroup, the cgroup, the directory, and last the row itself.
+What is alive is not touched; a lock keeps two processes from doing this at once.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from pycontainers.errors import KernelError
-from pycontainers.kernel import processes
+from pycontainers.kernel import paths, processes
 from pycontainers.kernel.cgroups.plain import from_plain
 
 if TYPE_CHECKING:
@@ -24,9 +23,8 @@ if TYPE_CHECKING:
 
 def recover(root: DataRoot, database: Database, snapshots: Snapshots, cgroups: Host) -> None:
     """Take away what containers of ended processes left behind; raises StoreError, KernelError."""
-    if not any(_is_orphan(row) for row in database.containers()) and not _strays(
-        database, snapshots
-    ):
+    orphans = any(_is_orphan(row) for row in database.containers())
+    if not orphans and not _strays(database, snapshots) and not _unfinished(root):
         return
     with root.locked():
         for row in database.containers():
@@ -34,6 +32,9 @@ def recover(root: DataRoot, database: Database, snapshots: Snapshots, cgroups: H
                 bury(row, database, snapshots)
         for container_id in _strays(database, snapshots):
             snapshots.remove(container_id)
+        with paths.directory(root.layers) as layers_fd:
+            for name in _unfinished(root):
+                paths.remove_tree(name, layers_fd)
 
 
 def bury(row: ContainerRow, database: Database, snapshots: Snapshots) -> None:
@@ -47,14 +48,28 @@ def bury(row: ContainerRow, database: Database, snapshots: Snapshots) -> None:
 
 
 def _is_orphan(row: ContainerRow) -> bool:
-    try:
-        owner = processes.open_same(row.owner_pid, row.owner_start)
-    except KernelError:
+    return not _lives(row.owner_pid, row.owner_start)
+
+
+def _lives(pid: int, start: int) -> bool:
+    pidfd = processes.open_same(pid, start)
+    if pidfd is None:
         return False
-    if owner is None:
-        return True
-    os.close(owner)
-    return False
+    os.close(pidfd)
+    return True
+
+
+def _unfinished(root: DataRoot) -> list[str]:
+    """Name layers that ended processes were making: `.making-<pid>-<start>-…`."""
+    found = []
+    for name in os.listdir(root.layers):  # noqa: PTH208
+        kind, _, owner = name.partition("-")
+        pid, start, *_ = [*owner.split("-"), "", ""]
+        if kind == ".making" and not (
+            pid.isdigit() and start.isdigit() and _lives(int(pid), int(start))
+        ):
+            found.append(name)
+    return found
 
 
 def _strays(database: Database, snapshots: Snapshots) -> list[str]:

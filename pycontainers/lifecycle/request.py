@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -18,7 +19,6 @@ from pycontainers.oci import runtime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from pycontainers.lifecycle.options import Command, Mount, Options
     from pycontainers.oci.config import ImageConfig
@@ -62,9 +62,7 @@ def make_spec(
     )
 
 
-def _process(
-    options: Options, config: ImageConfig, granted: frozenset[str]
-) -> runtime.Process:
+def _process(options: Options, config: ImageConfig, granted: frozenset[str]) -> runtime.Process:
     argv = config.command(options.entrypoint, options.command)
     if not argv:
         raise InvalidArgument("command: none is given, and the image has none")
@@ -78,7 +76,9 @@ def _process(
         capabilities=runtime.Capabilities(bounding=names, permitted=names, effective=names),
         no_new_privileges=options.no_new_privileges and not options.privileged,
         rlimits=tuple(
-            runtime.Rlimit(type=f"RLIMIT_{name.upper()}", soft=_unlimited(soft), hard=_unlimited(hard))
+            runtime.Rlimit(
+                type=f"RLIMIT_{name.upper()}", soft=_unlimited(soft), hard=_unlimited(hard)
+            )
             for name, (soft, hard) in {
                 "core": (0, 0),
                 **{name: (soft, hard) for name, soft, hard in options.ulimits},
@@ -157,7 +157,7 @@ def _devices(options: Options) -> tuple[runtime.Device, ...]:
     """Give the nodes beyond the default ones that every runtime makes (config-linux.md)."""
     found = []
     for source, target, _ in options.devices:
-        facts = os.stat(source)
+        facts = Path(source).stat()
         if not (stat.S_ISCHR(facts.st_mode) or stat.S_ISBLK(facts.st_mode)):
             raise InvalidArgument(f"devices: {source} is not a device")
         kind, major, minor = _numbers(source)
@@ -240,7 +240,7 @@ def limits(options: Options) -> Limits:
 
 
 def _numbers(source: str) -> tuple[str, int, int]:
-    facts = os.stat(source)
+    facts = Path(source).stat()
     kind = "b" if stat.S_ISBLK(facts.st_mode) else "c"
     return kind, os.major(facts.st_rdev), os.minor(facts.st_rdev)
 

@@ -34,13 +34,13 @@ class Usage:
 
 @attrs.frozen(repr=False)
 class CompletedRun(Generic[Output]):
-    """A finished command, with subprocess.CompletedProcess's habits.
+    r"""A finished command, with subprocess.CompletedProcess's habits.
 
-    `exit_code` is 0 to 255, 128 + n for a program killed by signal n.  `reason` tells what ended it;
-    `truncated` whether output was dropped beyond the bound.
+    `exit_code` is 0 to 255, 128 + n for a program killed by signal n.  `reason` tells what ended
+    it; `truncated` whether output was dropped beyond the bound.
 
     >>> pycontainers.run(["echo", "hello"]).stdout      # doctest: +SKIP
-    'hello\\n'
+    'hello\n'
     """
 
     args: tuple[str, ...]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pycontainers.kernel import processes
 from pycontainers.kernel.cgroups.host import Host, find_host
-from pycontainers.lifecycle import recovery
+from pycontainers.lifecycle import compile as compiling
+from pycontainers.lifecycle import recovery, request
 from pycontainers.lifecycle.collector import Collector
 from pycontainers.lifecycle.launch import Launcher
 from pycontainers.lifecycle.seccomp import compile_profile
@@ -21,6 +22,11 @@ from pycontainers.storage.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from pycontainers.lifecycle.attached import Attached
+    from pycontainers.lifecycle.options import Options
+    from pycontainers.lifecycle.source import Source
+    from pycontainers.runtime import plan
+
+_TEMPLATES: Final = 256  # kept at one time
 
 
 class Services:
@@ -36,6 +42,7 @@ class Services:
         self.attached: dict[str, Attached] = {}
         self.collector = Collector()
         self.images: dict[str, Any] = {}
+        self._templates: dict[tuple[Options, Source], tuple[plan.Plan, list[int]]] = {}
         self._filters: dict[Any, tuple[int | None, int]] = {}
         self._launcher: Launcher | None = None
         self._lock = threading.Lock()
@@ -52,6 +59,47 @@ class Services:
                 self._launcher = Launcher(run_directory())
                 self.cgroups.adopt(self._launcher.pid)
             return self._launcher
+
+    def template(self, options: Options, source: Source) -> tuple[plan.Plan, list[int]]:
+        """Give the plan that all containers of these options and this image have, but for names.
+
+        It is made once: programs mostly start many containers alike.  Also gives the descriptors
+        that the plan takes.  Raises InvalidArgument and NotSupported for what can't be.
+        """
+        key: tuple[Options, Source] | None = (options.unnamed(), source)
+        try:
+            if key in self._templates:
+                return self._templates[key]
+        except TypeError:  # a seccomp profile given as a mapping
+            key = None
+        made = self._compile(options, source)
+        if options.devices:
+            key = None  # what stands behind a device's name can change
+        if key is not None:
+            if len(self._templates) >= _TEMPLATES:
+                self._templates.clear()
+            self._templates[key] = made
+        return made
+
+    def _compile(self, options: Options, source: Source) -> tuple[plan.Plan, list[int]]:
+        limits = request.limits(options)
+        self.cgroups.check(limits)
+        spec = request.make_spec(
+            options, source.config, container_id="container", trees=source.trees
+        )
+        profile = "unconfined" if options.privileged else options.seccomp
+        granted = frozenset(spec.process.capabilities.bounding)
+        filter_fd, filter_size = self.filter(profile, granted)
+        place = compiling.Place(
+            lower=source.layers,
+            cgroup={},
+            limits=limits._asdict(),
+            hierarchies=self.cgroups.hierarchies(limits),
+            seccomp_fd=None if filter_fd is None else 0,
+            seccomp_size=filter_size,
+            init=options.init,
+        )
+        return compiling.compile_plan("", spec, place), [] if filter_fd is None else [filter_fd]
 
     def filter(self, profile: Any, granted: frozenset[str]) -> tuple[int | None, int]:
         """Give a descriptor of the compiled seccomp program, and its size; None for no filter."""

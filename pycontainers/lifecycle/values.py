@@ -69,7 +69,9 @@ def plain(option: str, value: str, limit: int = 4096) -> str:
     """Give a text without NUL and control characters."""
     if not isinstance(value, str):
         raise InvalidArgument(f"{option}: expected a text, not {value!r}")
-    if len(value) > limit or any(ord(character) < 32 or ord(character) == 127 for character in value):
+    if len(value) > limit or any(
+        ord(character) < 32 or ord(character) == 127 for character in value
+    ):
         raise InvalidArgument(f"{option}: {value[:80]!r} is too long or has control characters")
     return value
 

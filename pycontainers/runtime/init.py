@@ -1,8 +1,8 @@
 """Between clone3 and execve: carry out the plan's steps in their order, then become the program.
 
 From `EnterRoot` on nothing is looked up that could be the image's: no import, no dlopen, no name
-service.  A step that fails is reported over the status socket, which the exec closes: its end without
-a message is the sign of success.
+service.  A step that fails is reported over the status socket, which the exec closes: its end
+without a message is the sign of success.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ from pycontainers.runtime.plan import (
 if TYPE_CHECKING:
     from pycontainers.runtime.plan import Step
 
+_TIOCSPTLCK: Final = 0x40045431
 _TIOCGPTPEER: Final = 0x5441
 _SI_KERNEL: Final = 0x80
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -63,7 +64,7 @@ _LAUNCH_FAILED: Final = 127
 class Init:
     """What a process between clone3 and execve holds: its descriptors, all close-on-exec."""
 
-    def __init__(self, launcher: socket.socket | None, container_pidfd: int = -1) -> None:
+    def __init__(self, launcher: socket.socket, container_pidfd: int) -> None:
         self.launcher = launcher
         self.container_pidfd = container_pidfd
         self.status: socket.socket | None = None
@@ -86,18 +87,23 @@ class Init:
         return [plan.unpack(step) for step in order["steps"]]
 
 
-def await_orders(launcher: socket.socket, early: list[Step]) -> NoReturn:
-    """Be a newborn: carry out `early`, wait for orders, carry those out.  Never returns."""
-    init = Init(launcher)
+def await_orders(launcher: socket.socket, early: list[Step], container_pidfd: int) -> NoReturn:
+    """Be a newborn: carry out `early`, wait for orders, carry those out.  Never returns.
+
+    `container_pidfd` refers to the container that a further program is for, else it is -1.
+    """
+    init = Init(launcher, container_pidfd)
     step: Step | None = None
     failed: BaseException | None = None
     try:
-        _forget_imports()
-        if sockets.receive(launcher) is None:
+        # What is not loaded by now would come from the image, once the root has changed.
+        sys.meta_path.clear()
+        sys.path.clear()
+        if early and sockets.receive(launcher) is None:
             os._exit(_LAUNCH_FAILED)
         for step in early:
             perform(step, init)
-    except BaseException as error:  # noqa: BLE001  (nothing may return into the launcher's code)
+    except BaseException as error:  # nothing may return into the zygote's code
         failed = error
     try:
         received = sockets.receive(launcher)
@@ -112,32 +118,14 @@ def await_orders(launcher: socket.socket, early: list[Step]) -> NoReturn:
         os._exit(_LAUNCH_FAILED)
 
 
-def run_in(
-    container_pidfd: int, order: dict[str, Any], fds: list[int], cgroup_fds: list[int]
-) -> NoReturn:
-    """Be a further program of the container that `container_pidfd` refers to.  Never returns."""
-    try:
-        _forget_imports()
-        init = Init(None, container_pidfd)
-        run(init, init.take(order, cgroup_fds, fds))
-    finally:
-        os._exit(_LAUNCH_FAILED)
-
-
 def run(init: Init, steps: list[Step]) -> None:
     """Carry out `steps` in the order given; the last one is the exec."""
     step: Step | None = None
     try:
         for step in steps:
             perform(step, init)
-    except BaseException as error:  # noqa: BLE001  (nothing may return into the launcher's code)
+    except BaseException as error:  # nothing may return into the zygote's code
         _report(init, step, error)
-
-
-def _forget_imports() -> None:
-    """Refuse later imports: after the root has changed they would run the image's code."""
-    sys.meta_path.clear()
-    sys.path.clear()
 
 
 def _report(init: Init, step: Step | None, error: BaseException) -> None:
@@ -230,7 +218,6 @@ def _become_root() -> None:
 
 
 def _take_mounts(init: Init) -> None:
-    assert init.launcher is not None
     received = sockets.receive(init.launcher)
     if received is None:
         os._exit(_LAUNCH_FAILED)  # the launcher met an error and has told of it
@@ -254,7 +241,7 @@ def _write_sysctls(step: WriteSysctls) -> None:
 def _open_terminal(step: OpenTerminal, init: Init) -> None:
     flags = os.O_RDWR | os.O_NOCTTY
     master = paths.open_in(init.slash_fd, "/dev/pts/ptmx", flags, follow=False)
-    fcntl.ioctl(master, termios.TIOCSPTLCK, struct.pack("i", 0))
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
     # The peer by descriptor: a look-up of /dev/pts/0 by name could find something else.
     slave = fcntl.ioctl(master, _TIOCGPTPEER, flags | os.O_CLOEXEC)
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", step.rows, step.columns, 0, 0))

@@ -1,8 +1,8 @@
 """The fork server: takes plans, gives birth to containers, owns the attached ones, and buries them.
 
-It is two processes.  The guard, the application's child, only waits; its child, the launcher itself,
-is process 1 of a PID namespace in which all its containers live: when the launcher ends, for whatever
-reason, the kernel kills every one of them, and no container can escape that.
+It is two processes.  The guard, the application's child, only waits; its child, the launcher
+itself, is process 1 of a PID namespace in which all its containers live: when the launcher ends,
+for whatever reason, the kernel kills every one of them, and no container can escape that.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from pycontainers.errors import KernelError
 from pycontainers.kernel import mounts, namespaces, processes, sockets
 from pycontainers.kernel.cgroups import base
-from pycontainers.runtime import init, plan, preparation, worker
+from pycontainers.runtime import plan, preparation, worker
 from pycontainers.runtime.preparation import Newborn
 from pycontainers.runtime.ranges import IdRanges
+from pycontainers.runtime.zygote import Zygote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ class Live:
 class Launcher:
     """The loop over requests, ends of processes, and the end of the application."""
 
-    def __init__(self, run_directory: str) -> None:
+    def __init__(self, run_directory: str, zygote: Zygote) -> None:
         self.control = socket.socket(fileno=CONTROL_FD)
         self.poll = select.epoll()
         self.poll.register(CONTROL_FD, select.EPOLLIN)
@@ -54,16 +55,14 @@ class Launcher:
         self.ranges = IdRanges(run_directory)
         self.own_pid_namespace = namespaces.open_namespace(os.getpid(), "pid")
         self.detached_layers = preparation.takes_detached_layers()
+        self.zygote = zygote
         self.spare: Newborn | None = None
-        self.wanted: list[Any] | None = None
+        self.expected: tuple[list[Any], socket.socket] | None = None
 
     def run(self) -> NoReturn:
         """Serve until the application ends or says so; then kill and clean up."""
         while True:
-            events = self.poll.poll(0 if self.wanted else None)
-            if not events and self.wanted:
-                self.make_spare(self.wanted)
-            for fd, _ in events:
+            for fd, _ in self.poll.poll():
                 if fd in self.live:
                     self.bury(self.live[fd])
                 elif fd == OWNER_FD or not self.serve():
@@ -102,11 +101,11 @@ class Launcher:
         """Start a container: a spare newborn or a new one gets its orders and its mounts."""
         given = fds[1 + request["stdio"] :]
         newborn: Newborn | None = None
-        doing: plan.AnyStep | None = None
+        doing: plan.Beside | None = None
         try:
             newborn = self.newborn(request["birth"])
             newborn.given_fds = given
-            beside = [plan.unpack(step) for step in request["beside"]]
+            beside: list[plan.Beside] = [plan.unpack(step) for step in request["beside"]]
             while beside and isinstance(beside[0], plan.MakeCgroup):
                 doing = beside.pop(0)
                 preparation.perform(doing, newborn)
@@ -126,7 +125,8 @@ class Launcher:
         live.container_id, live.newborn = request["id"], newborn
         self.containers[request["id"]] = live
         self.watch(live)
-        self.wanted = request["birth"]
+        if self.expected is None:
+            self.conceive(request["birth"])
 
     def newborn(self, birth: list[Any]) -> Newborn:
         """Give the spare newborn, where it was born as asked, or a new one."""
@@ -134,42 +134,35 @@ class Launcher:
         if spare is not None:
             if spare.birth == birth and not processes.has_ended(spare.pidfd):
                 return spare
-            spare.dismiss()
-            processes.wait(spare.pidfd)
-            spare.close(self.ranges)
+            spare.abort(self.ranges)
         return self.give_birth(birth)
 
     def give_birth(self, birth: list[Any]) -> Newborn:
-        """Clone a container's init; in the child, become it."""
-        names, launcher_steps, init_steps = birth
-        ours, theirs = sockets.pair()
-        flags = sum(namespaces.NAMESPACES[name] for name in names)
-        pid, pidfd = namespaces.clone3(flags)
-        if pid == 0:
-            processes.die_with_parent()
-            ours.close()
-            init.await_orders(theirs, [plan.unpack(step) for step in init_steps])
-        theirs.close()
+        """Have a container's init cloned, and do for it what its birth asks."""
+        if self.expected is None or self.expected[0] != birth:
+            self.conceive(birth)
+        assert self.expected is not None
+        (_, ours), self.expected = self.expected, None
+        pid, pidfd = self.zygote.born()
         newborn = Newborn(pid, pidfd, ours, birth, detached_layers=self.detached_layers)
         try:
-            for step in launcher_steps:
+            for step in birth[1]:
                 preparation.bring_up(plan.unpack(step), newborn, self.ranges)
             newborn.announce()
         except BaseException:
-            newborn.dismiss()
-            processes.wait(pidfd)
-            newborn.close(self.ranges)
+            newborn.abort(self.ranges)
             raise
         return newborn
 
-    def make_spare(self, birth: list[Any]) -> None:
-        """Have a newborn ready for the next start, which is most often like the last one."""
-        self.wanted = None
-        if self.spare is None:
-            try:
-                self.spare = self.give_birth(birth)
-            except (KernelError, OSError):
-                return  # the next start tries again and tells why
+    def conceive(self, birth: list[Any]) -> None:
+        """Ask for a newborn, which comes while other work is done."""
+        if self.expected is not None:
+            self.give_birth(self.expected[0]).abort(self.ranges)
+        ours, theirs = sockets.pair()
+        with theirs:
+            flags = sum(namespaces.NAMESPACES[name] for name in birth[0])
+            self.zygote.conceive(flags, birth[2], theirs)
+        self.expected = birth, ours
 
     def do_exec(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
         """Start a further program in a running container."""
@@ -179,21 +172,21 @@ class Launcher:
             return
         cgroup = container.newborn.cgroup
         cgroup_fds = [] if cgroup is None else cgroup.join_fds()
-        if cgroup is not None and request["tree"] is not None:
-            tree = cgroup.subgroup(request["tree"])
-            tree.create(base.Limits())
-            cgroup_fds += tree.join_fds()
-        # The child shall be born in the container's PID namespace: one fork less than to join it.
-        namespaces.setns(container.pidfd, namespaces.CLONE_NEWPID)
-        try:
-            pid, pidfd = namespaces.clone3(0)
-            if pid == 0:
-                processes.die_with_parent()
-                init.run_in(container.pidfd, request, fds, cgroup_fds)
-        finally:
-            namespaces.setns(self.own_pid_namespace, namespaces.CLONE_NEWPID)
-            for fd in cgroup_fds:
-                os.close(fd)
+        ours, theirs = sockets.pair()
+        with ours, theirs:
+            try:
+                if cgroup is not None and request["tree"] is not None:
+                    tree = cgroup.subgroup(request["tree"])
+                    tree.create(base.Limits())
+                    cgroup_fds += tree.join_fds()
+                if self.expected is not None:
+                    self.spare = self.give_birth(self.expected[0])
+                self.zygote.conceive(0, [], theirs, container.pidfd)
+                pid, pidfd = self.zygote.born()
+                preparation.order(ours, request["steps"], request["stdio"], cgroup_fds, fds)
+            finally:
+                for fd in cgroup_fds:
+                    os.close(fd)
         self.watch(Live(pid, pidfd, channel))
 
     def do_kill_tree(self, request: dict[str, Any], channel: socket.socket, _: list[int]) -> None:
@@ -297,11 +290,11 @@ def main(run_directory: str) -> NoReturn:
     if pid == 0:
         processes.die_with_parent()
         processes.set_name("pycontainers")
-        # Unmounts on the host reach this namespace, so that it keeps no disk busy; nothing goes out.
+        # The host's unmounts reach this namespace, so that it keeps no disk busy; nothing leaves.
         mounts.mount(None, "/", None, mounts.MS_SLAVE | mounts.MS_REC)
         flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
         mounts.mount("proc", "/proc", "proc", flags)
-        Launcher(run_directory).run()
+        Launcher(run_directory, Zygote()).run()
     os.close(CONTROL_FD)
     os.close(OWNER_FD)
     os._exit(processes.wait(pidfd).status)

@@ -1,8 +1,8 @@
 """What the helper processes are asked to do: plain, printable steps that travel as JSON.
 
-A plan decides nothing and looks nothing up: all that could be resolved, checked or opened was, in the
-application.  Its four parts are carried out by the launcher before the container is born, at its
-birth, by the launcher beside it, and by the container's init.
+A plan decides nothing and looks nothing up: all that could be resolved, checked or opened was, in
+the application.  Its four parts are carried out by the launcher before the container is born, at
+its birth, by the launcher beside it, and by the container's init.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, get_args
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+
 class MakeCgroup(NamedTuple):
     """Make the container's cgroup and set its limits; both in their `plain()` form."""
 
     cgroup: dict[str, Any]
     limits: dict[str, Any]
-
-    feature = "cgroups(7)"
 
     def __str__(self) -> str:
         limits = ", ".join(f"{k}={v}" for k, v in self.limits.items() if v is not None)
@@ -34,23 +33,21 @@ class MapIds(NamedTuple):
     uids: list[list[int]]
     gids: list[list[int]]
 
-    feature = "user_namespaces(7)"
-
     def __str__(self) -> str:
         if not self.uids:
-            return "map the ids 0–65535 to a free range of the host's"
+            return "map 65536 ids from 0 on to a free range of the host's"
         inside, outside, length = self.uids[0]
-        return f"map the ids {inside}–{inside + length - 1} to {outside}–{outside + length - 1}"
+        return (
+            f"map the ids {inside} to {inside + length - 1} to {outside} to {outside + length - 1}"
+        )
 
 
 class SetLimit(NamedTuple):
-    """Set a resource limit of the container's init from outside, where hard limits can be raised."""
+    """Set a resource limit of init from outside, where a hard limit can be raised."""
 
     name: str
     soft: int
     hard: int
-
-    feature = "prlimit(2)"
 
     def __str__(self) -> str:
         return f"limit {self.name} to {self.soft}:{self.hard}"
@@ -59,7 +56,8 @@ class SetLimit(NamedTuple):
 class MountRoot(NamedTuple):
     """Mount the root file system: an overlay of `lower` (topmost first) and an upper directory.
 
-    `upper` is a directory with `upper` and `work` in it; None takes a tmpfs of at most `size` bytes.
+    `upper` is a directory with `upper` and `work` in it; None takes a tmpfs of at most `size`
+    bytes.
     """
 
     lower: list[str]
@@ -67,8 +65,6 @@ class MountRoot(NamedTuple):
     size: int | None
     idmapped: bool
     attributes: int
-
-    feature = "overlayfs.rst, mount_setattr(2)"
 
     def __str__(self) -> str:
         upper = self.upper or "memory"
@@ -83,8 +79,6 @@ class MountDirectory(NamedTuple):
     idmapped: bool
     attributes: int
 
-    feature = "open_tree(2), mount_setattr(2)"
-
     def __str__(self) -> str:
         return f"take {self.path} as root file system"
 
@@ -93,8 +87,6 @@ class MakeDev(NamedTuple):
     """Make /dev: a tmpfs with (name, kind, major, minor, mode) nodes, owned by the container."""
 
     nodes: list[tuple[str, str, int, int, int]]
-
-    feature = "mknod(2), tmpfs(5)"
 
     def __str__(self) -> str:
         return f"make /dev with {' '.join(node[0] for node in self.nodes)}"
@@ -110,16 +102,12 @@ class CloneTree(NamedTuple):
     recursive: bool
     idmapped: bool
 
-    feature = "open_tree(2), mount_setattr(2)"
-
     def __str__(self) -> str:
         return f"clone the mount at {self.source} for {self.target}"
 
 
 class JoinCgroup(NamedTuple):
     """Move into the container's cgroup."""
-
-    feature = "cgroups(7), cgroup.procs"
 
     def __str__(self) -> str:
         return "join the cgroup"
@@ -130,16 +118,12 @@ class JoinNamespaces(NamedTuple):
 
     namespaces: list[str]
 
-    feature = "setns(2), pidfd_open(2)"
-
     def __str__(self) -> str:
         return f"join the container's namespaces: {' '.join(self.namespaces)}"
 
 
 class NewCgroupNamespace(NamedTuple):
     """Leave the cgroup namespace for a new one, whose root is the container's own cgroup."""
-
-    feature = "cgroup_namespaces(7)"
 
     def __str__(self) -> str:
         return "enter a new cgroup namespace"
@@ -148,16 +132,12 @@ class NewCgroupNamespace(NamedTuple):
 class RaiseLoopback(NamedTuple):
     """Set the loopback interface up."""
 
-    feature = "network_namespaces(7), netdevice(7)"
-
     def __str__(self) -> str:
         return "bring the loopback interface up"
 
 
 class NewSession(NamedTuple):
     """Become a session leader with an empty session keyring."""
-
-    feature = "setsid(2), session-keyring(7)"
 
     def __str__(self) -> str:
         return "start a session with an empty keyring"
@@ -168,8 +148,6 @@ class SetHostname(NamedTuple):
 
     name: str
 
-    feature = "uts_namespaces(7)"
-
     def __str__(self) -> str:
         return f"name the host {self.name}"
 
@@ -179,16 +157,12 @@ class OpenKernelFilesystems(NamedTuple):
 
     sysfs: bool
 
-    feature = "fsmount(2), proc(5), sysfs(5)"
-
     def __str__(self) -> str:
         return "make the container's own /proc" + (" and /sys" if self.sysfs else "")
 
 
 class BecomeRoot(NamedTuple):
     """Take the ids of the user namespace's root, once they are mapped."""
-
-    feature = "setresuid(2)"
 
     def __str__(self) -> str:
         return "become root inside"
@@ -197,8 +171,6 @@ class BecomeRoot(NamedTuple):
 class TakeMounts(NamedTuple):
     """Wait for the mounts that the launcher makes."""
 
-    feature = "unix(7), SCM_RIGHTS"
-
     def __str__(self) -> str:
         return "take the mounts from the launcher"
 
@@ -206,16 +178,12 @@ class TakeMounts(NamedTuple):
 class EnterRoot(NamedTuple):
     """Make the root file system the root; from here on no path can lead to the host's."""
 
-    feature = "pivot_root(2)"
-
     def __str__(self) -> str:
         return "enter the root file system and detach the host's"
 
 
 class MountKernelFilesystems(NamedTuple):
     """Attach /proc and /sys, at real directories only."""
-
-    feature = "move_mount(2), openat2(2)"
 
     def __str__(self) -> str:
         return "attach /proc and /sys"
@@ -229,8 +197,6 @@ class MountNew(NamedTuple):
     flags: int
     options: str
 
-    feature = "mount(2)"
-
     def __str__(self) -> str:
         return f"mount {self.fstype} at {self.target}" + (
             f" ({self.options})" if self.options else ""
@@ -243,8 +209,6 @@ class AttachTree(NamedTuple):
     index: int
     target: str
 
-    feature = "move_mount(2), openat2(2)"
-
     def __str__(self) -> str:
         return f"attach a mount at {self.target}"
 
@@ -253,8 +217,6 @@ class MountCgroups(NamedTuple):
     """Show the container its own cgroups, read-only; for version 1 one directory a hierarchy."""
 
     hierarchies: list[str]
-
-    feature = "cgroups(7)"
 
     def __str__(self) -> str:
         names = ", ".join(self.hierarchies)
@@ -266,8 +228,6 @@ class Mask(NamedTuple):
 
     paths: list[str]
 
-    feature = "open_tree(2), move_mount(2)"
-
     def __str__(self) -> str:
         return f"hide {' '.join(self.paths)}"
 
@@ -277,8 +237,6 @@ class MakeReadOnly(NamedTuple):
 
     paths: list[str]
 
-    feature = "mount_setattr(2)"
-
     def __str__(self) -> str:
         return f"make {' '.join(self.paths)} read-only"
 
@@ -287,8 +245,6 @@ class WriteSysctls(NamedTuple):
     """Write kernel parameters of the container's own namespaces: (name, value) each."""
 
     values: list[tuple[str, str]]
-
-    feature = "sysctl(8)"
 
     def __str__(self) -> str:
         return f"set {', '.join(f'{name}={value}' for name, value in self.values)}"
@@ -300,16 +256,12 @@ class OpenTerminal(NamedTuple):
     rows: int
     columns: int
 
-    feature = "pty(7), devpts"
-
     def __str__(self) -> str:
         return "open a terminal"
 
 
 class Reap(NamedTuple):
     """Stay as process 1, pass signals on and reap orphans; the program becomes process 2."""
-
-    feature = "pid_namespaces(7)"
 
     def __str__(self) -> str:
         return "stay as a reaping process 1 and go on in a child"
@@ -325,8 +277,6 @@ class BecomeUser(NamedTuple):
     user: str
     groups: list[int]
 
-    feature = "setresuid(2), setgroups(2)"
-
     def __str__(self) -> str:
         return f"become user {self.user or '0'}"
 
@@ -336,8 +286,6 @@ class EnterDirectory(NamedTuple):
 
     path: str
 
-    feature = "openat2(2), fchdir(2)"
-
     def __str__(self) -> str:
         return f"enter {self.path}"
 
@@ -346,8 +294,6 @@ class DropBounding(NamedTuple):
     """Take from the bounding set, which limits all later programs, what is not in the mask."""
 
     bounding: int
-
-    feature = "PR_CAPBSET_DROP(2const)"
 
     def __str__(self) -> str:
         return f"bound the capabilities to {self.bounding:#x}"
@@ -361,16 +307,12 @@ class SetCapabilities(NamedTuple):
     inheritable: int
     ambient: int
 
-    feature = "capabilities(7)"
-
     def __str__(self) -> str:
         return f"keep {self.permitted.bit_count()} capabilities ({self.permitted:#x})"
 
 
 class ForbidNewPrivileges(NamedTuple):
     """Let no execve grant privileges."""
-
-    feature = "PR_SET_NO_NEW_PRIVS(2const)"
 
     def __str__(self) -> str:
         return "forbid new privileges"
@@ -382,8 +324,6 @@ class LoadSeccomp(NamedTuple):
     fd: int
     size: int
 
-    feature = "seccomp(2)"
-
     def __str__(self) -> str:
         return f"load the system call filter ({self.size // 8} instructions)"
 
@@ -393,8 +333,6 @@ class Execute(NamedTuple):
 
     argv: list[str]
     env: list[str]
-
-    feature = "execve(2)"
 
     def __str__(self) -> str:
         return f"execute {self.argv[0]}"
@@ -439,8 +377,8 @@ _KINDS: Final[dict[str, Any]] = {
 class Birth(NamedTuple):
     """What a new container is before it knows what it will be.
 
-    `namespaces` it is born into, what the launcher does for it, and what its init does at once.  The
-    launcher keeps one such container spare, so that most starts find this part done.
+    `namespaces` it is born into, what the launcher does for it, and what its init does at once.
+    The launcher keeps one such container spare, so that most starts find this part done.
     """
 
     namespaces: list[str]

@@ -95,9 +95,8 @@ class Newborn:
     def order(self, steps: list[Any], fds: list[int], stdio: int) -> None:
         """Tell init what it will be."""
         cgroup_fds = [] if self.cgroup is None else self.cgroup.join_fds()
-        message = {"steps": steps, "stdio": stdio, "cgroups": len(cgroup_fds)}
         try:
-            sockets.send(self._ready, message, (*cgroup_fds, *fds))
+            order(self._ready, steps, stdio, cgroup_fds, fds)
         finally:
             for fd in cgroup_fds:
                 os.close(fd)
@@ -112,6 +111,12 @@ class Newborn:
     def dismiss(self) -> None:
         """Kill a newborn that will not be used."""
         processes.send_signal(self.pidfd, signal.SIGKILL)
+
+    def abort(self, ranges: IdRanges) -> None:
+        """Kill a newborn that will not be used, and undo its birth."""
+        self.dismiss()
+        processes.wait(self.pidfd)
+        self.close(ranges)
 
     def close(self, ranges: IdRanges) -> None:
         """Give back what an ended container had."""
@@ -131,9 +136,7 @@ class Newborn:
     def mount_root(self, step: MountRoot | MountDirectory) -> None:
         """Make the root file system's mount."""
         if isinstance(step, MountDirectory):
-            self._root_fd = _clone(
-                step.path, self, step.attributes, step.idmapped, recursive=True
-            )
+            self._root_fd = _clone(step.path, self, step.attributes, step.idmapped, recursive=True)
         else:
             with _owner(self):
                 self._root_fd = _mount_root(step, self)
@@ -148,6 +151,14 @@ class Newborn:
         """Make /dev; it is the first of the mounts that init will attach."""
         with _owner(self):
             self._dev_fd = _make_dev(step)
+
+
+def order(
+    ready: socket.socket, steps: list[Any], stdio: int, cgroup_fds: list[int], fds: list[int]
+) -> None:
+    """Tell a newborn its steps; `fds` are status, `stdio` streams, and what the steps name."""
+    message = {"steps": steps, "stdio": stdio, "cgroups": len(cgroup_fds)}
+    sockets.send(ready, message, (*cgroup_fds, *fds))
 
 
 def bring_up(step: BirthStep, born: Newborn, ranges: IdRanges) -> None:

@@ -1,7 +1,7 @@
 """Which container has which ids: ranges of 65536, leased by locks on files.
 
-A lease is a flock(2) on `<run>/ids/<n>`: it holds against all engines of the host, and ends with the
-launcher that holds it, however that ends.
+A lease is a flock(2) on `<run>/ids/<n>`: it holds against all engines of the host, and ends with
+the launcher that holds it, however that ends.
 """
 
 from __future__ import annotations

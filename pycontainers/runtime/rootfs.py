@@ -1,7 +1,7 @@
 """The container's view of files, from inside: its root, its mounts, hidden and read-only paths.
 
-After `enter` the host's files are out of reach by any path, so that a link in an image leads nowhere
-but into the image; what comes from the host comes as a descriptor.
+After `enter` the host's files are out of reach by any path, so that a link in an image leads
+nowhere but into the image; what comes from the host comes as a descriptor.
 """
 
 from __future__ import annotations

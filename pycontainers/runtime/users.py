@@ -1,7 +1,7 @@
 """The container's own users: `user[:group]` looked up in its /etc/passwd and /etc/group.
 
-The files are an image's, so they are read inside its root, bounded, and parsed here without the name
-service, whose modules would be the image's too (passwd(5), group(5)).
+The files are an image's, so they are read inside its root, bounded, and parsed here without the
+name service, whose modules would be the image's too (passwd(5), group(5)).
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def look_up(slash_fd: int, user: str) -> Identity:
 
 
 def resolve(name: str, group: str, passwd: str, groups: str) -> Identity:
-    """Resolve `name` and `group` (names or numbers, empty for the default) in two files' texts.
+    r"""Resolve `name` and `group` (names or numbers, empty for the default) in two files' texts.
 
-    >>> resolve("web", "", "web:x:33:33::/srv:/bin/sh", "web:x:33:\\nlog:x:4:web")
+    >>> resolve("web", "", "web:x:33:33::/srv:/bin/sh", "web:x:33:\nlog:x:4:web")
     Identity(uid=33, gid=33, groups=[4], home='/srv')
     """
     name = name or "0"

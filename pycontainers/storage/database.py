@@ -1,6 +1,6 @@
 """The database: one SQLite file a data root, shared by all processes that use it.
 
-It knows containers and images.  A container's row is made before anything of the container is, and
+It knows containers.  A container's row is made before anything of the container is, and
 removed after everything, so that recovery finds what a crash left (lifecycle/recovery.py).
 """
 
@@ -32,12 +32,6 @@ CREATE TABLE containers (
     created      REAL NOT NULL,
     cgroup       TEXT NOT NULL,
     options      TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE images (
-    id       TEXT PRIMARY KEY,
-    config   TEXT NOT NULL,
-    layers   TEXT NOT NULL,
-    created  REAL NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -80,22 +74,31 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Run statements as one change that other processes see whole or not at all."""
-        with self._lock:
+        with self._lock, self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._connection
-                except BaseException:
-                    self._connection.execute("ROLLBACK")
-                    raise
-                self._connection.execute("COMMIT")
-            except sqlite3.IntegrityError as error:
-                raise Conflict(f"the name or id is in use: {error}") from error
-            except sqlite3.Error as error:
-                raise StoreError(
-                    f"the database {self._path} can't be used: {error}",
-                    hint="is the disk full?" if "full" in str(error) else None,
-                ) from error
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _change(self, statement: str, *values: object) -> None:
+        """Run one statement, which is a transaction of its own."""
+        with self._lock, self._errors():
+            self._connection.execute(statement, values)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            raise Conflict(f"the name or id is in use: {error}") from error
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"the database {self._path} can't be used: {error}",
+                hint="is the disk full?" if "full" in str(error) else None,
+            ) from error
 
     def close(self) -> None:
         """Close the connection; the last one folds the log back into the file."""
@@ -104,9 +107,7 @@ class Database:
 
     def add_container(self, row: ContainerRow) -> None:
         """Add a container; Conflict where its name is in use."""
-        with self.transaction() as connection:
-            marks = ", ".join("?" * len(row))
-            connection.execute(f"INSERT INTO containers VALUES ({marks})", row)
+        self._change(f"INSERT INTO containers VALUES ({', '.join('?' * len(row))})", *row)
 
     def update_container(
         self,
@@ -118,16 +119,18 @@ class Database:
         exit_code: int | None = None,
     ) -> None:
         """Set what changes in a container's life."""
-        with self.transaction() as connection:
-            connection.execute(
-                "UPDATE containers SET status = ?, pid = ?, start = ?, exit_code = ? WHERE id = ?",
-                (status, pid, start, exit_code, container_id),
-            )
+        self._change(
+            "UPDATE containers SET status = ?, pid = ?, start = ?, exit_code = ? WHERE id = ?",
+            status,
+            pid,
+            start,
+            exit_code,
+            container_id,
+        )
 
     def remove_container(self, container_id: str) -> None:
         """Forget a container; one that is not there is fine."""
-        with self.transaction() as connection:
-            connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+        self._change("DELETE FROM containers WHERE id = ?", container_id)
 
     def containers(self) -> list[ContainerRow]:
         """Give all containers, oldest first."""
@@ -142,19 +145,6 @@ class Database:
                 "SELECT * FROM containers WHERE substr(id, 1, ?) = ?", len(key), key
             )
         return [ContainerRow(*row) for row in exact]
-
-    def add_image(self, image_id: str, config: str, layers: str, created: float) -> None:
-        """Add an image; the same one again is fine."""
-        with self.transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?)",
-                (image_id, config, layers, created),
-            )
-
-    def image(self, image_id: str) -> tuple[str, str] | None:
-        """Give an image's config and layers, both JSON."""
-        rows = self._query("SELECT config, layers FROM images WHERE id = ?", image_id)
-        return (rows[0][0], rows[0][1]) if rows else None
 
     def _query(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         with self._lock:
@@ -174,7 +164,7 @@ class Database:
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
             elif version != _VERSION:
                 raise StoreError(
-                    f"the database {self._path} has format {version}; this version knows {_VERSION}",
+                    f"the database {self._path} has format {version}, not {_VERSION}",
                     hint="use a newer pycontainers, or another data root",
                 )
 

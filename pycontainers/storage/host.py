@@ -1,7 +1,7 @@
 """The running machine's own programs as an image: one small generated layer, and mounts of /usr.
 
-The layer holds what is around them: links as /bin, an /etc of chosen files, empty directories.  It is
-made again when one of those files has changed.
+The layer holds what is around them: links as /bin, an /etc of chosen files, empty directories.  It
+is made again when one of those files has changed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import StoreError
+from pycontainers.kernel import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +87,7 @@ _WRITTEN: Final = {
 
 
 def trees() -> tuple[tuple[str, str], ...]:
-    """Give the host's directories that the image shows, as (source, target): /usr and the Python."""
+    """Give (source, target) of the host's directories that the image shows: /usr, the Python."""
     wanted = ["/usr", *(f"/{name}" for name in _TOP if _is_own_directory(Path("/", name)))]
     for prefix in (sys.prefix, sys.base_prefix):
         path = os.path.realpath(prefix)
@@ -98,7 +99,7 @@ def trees() -> tuple[tuple[str, str], ...]:
 
 def search_path() -> str:
     """Give the PATH of the image: the running Python's programs first."""
-    own = [os.path.join(os.path.realpath(prefix), "bin") for prefix in (sys.prefix, sys.base_prefix)]
+    own = [f"{os.path.realpath(prefix)}/bin" for prefix in (sys.prefix, sys.base_prefix)]
     usual = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
     return ":".join(dict.fromkeys([*own, *usual]))
 
@@ -108,7 +109,8 @@ def make_layer(layers: Path) -> Path:
     path = layers / f"host-{_key()}"
     if path.exists():
         return path
-    making = layers / f".making-{os.urandom(8).hex()}"
+    own = processes.start_time(os.getpid())
+    making = layers / f".making-{os.getpid()}-{own}-{os.urandom(8).hex()}"
     try:
         _fill(making)
         making.rename(path)

@@ -1,10 +1,10 @@
 """The data root: where everything lies, and who may see it.
 
-    <root>/state.db          the database                         (database.py)
-    <root>/layers/<id>/      unpacked layers, and generated ones  (snapshots.py)
-    <root>/containers/<id>/  upper and work of one container      (snapshots.py)
-    <root>/cache/            what can be made again, as seccomp programs
-    <run>/ids/<n>            leases of id ranges, of all engines  (ranges.py)
+<root>/state.db          the database                         (database.py)
+<root>/layers/<id>/      unpacked layers, and generated ones  (snapshots.py)
+<root>/containers/<id>/  upper and work of one container      (snapshots.py)
+<root>/cache/            what can be made again, as seccomp programs
+<run>/ids/<n>            leases of id ranges, of all engines  (ranges.py)
 """
 
 from __future__ import annotations
@@ -68,5 +68,5 @@ def run_directory() -> Path:
     """Give the directory of run-time state, which a reboot clears."""
     if os.geteuid() == 0:
         return Path("/run/pycontainers")
-    base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/pycontainers-{os.geteuid()}"  # noqa: S108
+    base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/pycontainers-{os.geteuid()}"
     return Path(base) / "pycontainers"

@@ -1,7 +1,7 @@
 """The directories that containers write to: an upper and a work directory for each.
 
-prepare makes one for a container, remove takes it away; a container without one keeps its changes in
-memory (overlayfs.rst).
+prepare makes one for a container, remove takes it away; a container without one keeps its changes
+in memory (overlayfs.rst).
 """
 
 from __future__ import annotations
@@ -41,15 +41,13 @@ class Snapshots:
 
     def remove(self, container_id: str) -> None:
         """Remove the container's directory with all it wrote; missing is fine."""
-        directory_fd = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            paths.remove_tree(container_id, directory_fd)
+            with paths.directory(self._directory) as directory_fd:
+                paths.remove_tree(container_id, directory_fd)
         except OSError as error:
             raise StoreError(
                 f"cannot remove {self.path(container_id)}: {error.strerror}"
             ) from error
-        finally:
-            os.close(directory_fd)
 
     def present(self) -> list[str]:
         """Give the ids of all containers that have a directory."""

@@ -47,11 +47,10 @@ def run_in_guest(
     """
     built = image()
     with tempfile.TemporaryDirectory() as scratch:
-        job, result = Path(scratch, "job.tar"), Path(scratch, "result")
-        console = Path(scratch, "console")
-        _pack(job, mode, f"cd /job/repository && exec {shlex.join(command)}\n")
-        with result.open("wb") as file:
-            file.truncate(_RESULT_SIZE)
+        exchange, console = Path(scratch, "exchange"), Path(scratch, "console")
+        _pack(exchange, mode, f"cd /job/repository && exec {shlex.join(command)}\n")
+        with exchange.open("ab") as file:
+            file.truncate(file.tell() + _RESULT_SIZE)
         boot = "root=/dev/nvme0n1 rw console=ttyS0 quiet panic=-1 mitigations=off"
         if mode == "bare":
             boot += " init=/usr/local/sbin/guest-bare"
@@ -61,28 +60,25 @@ def run_in_guest(
                 *("-smp", "2", "-m", "2G", "-nodefaults", "-no-user-config", "-no-reboot"),
                 *("-display", "none", "-serial", f"file:{console}"),
                 *("-kernel", str(built / f"kernel-{kernel}"), "-append", boot),
-                # One controller: the order of its disks is certain, that of controllers is not.
-                *("-device", "nvme,serial=disks"),
-                *_disk(1, built / "disk.ext4", "snapshot=on"),
-                *_disk(2, job, "snapshot=on"),
-                *_disk(3, result),
+                # Of two kinds: the order in which disks of one kind are found is not certain.
+                *_disk("nvme,serial=root", built / "disk", "snapshot=on"),
+                *_disk("virtio-blk-pci", exchange),
             ],
             stdin=subprocess.DEVNULL,
             timeout=timeout,
             check=True,
         )
         try:
-            with tarfile.open(result) as archive:
+            with tarfile.open(exchange) as archive:
                 out, err, status = (_read(archive, name) for name in ("out", "err", "status"))
         except (tarfile.TarError, KeyError):
             raise GuestError(console.read_text(errors="replace")[-_CONSOLE_TAIL:]) from None
     return CompletedProcess(list(command), int(status), out, err)
 
 
-def _disk(number: int, file: Path, *options: str) -> list[str]:
-    """Give qemu's options for the disk /dev/nvme0n<number>."""
-    drive = ",".join(["if=none", f"id=disk{number}", "format=raw", f"file={file}", *options])
-    return ["-drive", drive, "-device", f"nvme-ns,drive=disk{number},nsid={number}"]
+def _disk(device: str, file: Path, *options: str) -> list[str]:
+    drive = ",".join(["if=none", f"id={file.name}", "format=raw", f"file={file}", *options])
+    return ["-drive", drive, "-device", f"{device},drive={file.name}"]
 
 
 def _pack(target: Path, mode: Mode, command: str) -> None:

@@ -28,11 +28,13 @@ _PACKAGES: Final = (
 _SOURCES: Final = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
 _SIZE: Final = "3G"
 
-# The command's disk holds a tar: `job/mode`, `job/command` and the repository.  What came out of
-# the command is put on the third disk, again as a tar.
+# The second disk holds a tar of `mode`, `command` and the repository; in the end it is overwritten
+# by a tar of what came out of the command.
 _JOB: Final = """\
 #!/bin/sh
-mkdir /job && tar -xf /dev/nvme0n2 -C /job
+modprobe virtio_pci && modprobe virtio_blk
+while ! [ -b /dev/vda ]; do sleep 0.05; done
+mkdir /job && tar -xf /dev/vda -C /job
 cd /job
 case $(cat mode) in
     root | bare)
@@ -52,7 +54,7 @@ case $(cat mode) in
         su -l user -c 'exec bash /job/command' >out 2>err </dev/null ;;
 esac
 echo $? >status
-tar -cf - out err status | dd of=/dev/nvme0n3 bs=64k conv=fsync,notrunc status=none
+tar -cf - out err status | dd of=/dev/vda bs=64k conv=fsync,notrunc status=none
 echo o >/proc/sysrq-trigger
 sleep 60
 """
@@ -143,7 +145,7 @@ def _build(target: Path) -> None:
     for version in KERNELS:
         (kernel,) = root.glob(f"boot/vmlinuz-{version}.*")
         shutil.copyfile(kernel, target / f"kernel-{version}")
-    disk = str(target / "disk.ext4")
+    disk = str(target / "disk")
     _call("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", str(root), disk, _SIZE)
     shutil.rmtree(root)
 

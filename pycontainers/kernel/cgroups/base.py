@@ -100,11 +100,17 @@ class Cgroup(ABC):
 
     @abstractmethod
     def join_fds(self) -> list[int]:
-        """Open what a process writes `b"0"` to, one after the other, to join; the caller closes."""
+        """Open what a process writes `b"0"` to, one after the other, to join; the caller closes.
+
+        Whether it may is decided by the rights of the opener, not of the writer.
+        """
 
     @abstractmethod
     def clone_fd(self) -> int | None:
-        """Open the directory for CLONE_INTO_CGROUP, None on version 1; the caller closes it."""
+        """Open the directory for CLONE_INTO_CGROUP, instead of joining; the caller closes it.
+
+        None on version 1, where no process can be born in a cgroup other than its parent's.
+        """
 
     @abstractmethod
     def usage(self) -> Usage:

@@ -98,6 +98,8 @@ def program(rules: Sequence[Sequence[str | int]]) -> bytes:
             for place, (register, value) in enumerate(tests)
         ]
         code += [_instruction(_MOVE_NUMBER, 0, number=1), _instruction(_EXIT)]
+        if not tests:
+            return b"".join(code)  # the kernel accepts no instruction that can't be reached
     code += [_instruction(_MOVE_NUMBER, 0, number=0), _instruction(_EXIT)]
     return b"".join(code)
 

@@ -97,11 +97,7 @@ class V2Host(Host):
         super().__init__("v2", dict.fromkeys(sorted(controllers), self._parent))
 
     def adopt(self, pid: int) -> None:
-        """Enable controllers in the place found, or have systemd give one and move `pid` there.
-
-        Call it when the launcher has started its children and does nothing yet, since a child that
-        is born in that moment might stay behind.
-        """
+        """Enable controllers in the place found, or have systemd give one and move `pid` there."""
         if self._parent:
             v2.prepare(self._parent)
             return

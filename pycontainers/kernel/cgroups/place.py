@@ -93,9 +93,8 @@ class Host(ABC):
             _remove_if_empty(directory)
 
     def _directories(self) -> Iterable[str]:
-        """Give the directories `pycontainers`; others are not this library's."""
-        paths = sorted(set(self.controllers.values()))
-        return [path for path in paths if os.path.basename(path) == base.PARENT]
+        """Give the directories `pycontainers`; there is none yet before systemd gave a place."""
+        return sorted(set(filter(None, self.controllers.values())))
 
     @abstractmethod
     def _why_not(self, controller: str) -> str:

@@ -15,6 +15,7 @@ from pycontainers.kernel.cgroups import base, files, layout, v2
 from pycontainers.kernel.cgroups.layout import Hierarchy
 
 _UNITS: Final = (".slice", ".scope", ".service")
+_MOMENT: Final = 0.1  # seconds that systemd gets to move one process after the other
 _PATIENCE: Final = 30.0  # seconds; systemd answers in milliseconds unless the machine is choking
 
 
@@ -71,17 +72,18 @@ def root(hierarchy: Hierarchy) -> str:
 def delegate(pid: int, name: str, hierarchy: Hierarchy) -> str:
     """Have systemd put a process and its children into a new, delegated scope `name`.
 
-    They end up in the scope's child `launcher`; gives the scope's directory, which has no processes
-    then, and controllers enabled for its children.  systemd takes the scope away once no process is
-    left in it.  Raises NotSupported where systemd refuses, KernelError.
+    They end up in the scope's child `launcher`, since the scope itself can have no processes then;
+    gives the directory beside it that is ready for the containers' cgroups.  systemd takes the
+    scope away once no process is left in it.  Raises KernelError, NotSupported where systemd
+    refuses.
 
     >>> delegate(4711, "pycontainers-4711", hierarchy)          # doctest: +SKIP
-    '/sys/fs/cgroup/system.slice/pycontainers-4711.scope'
+    '/sys/fs/cgroup/system.slice/pycontainers-4711.scope/pycontainers'
     """
-    pids = _family(pid)
+    unit, family = f"{name}.scope", _family(pid)
     properties = [
         *("Description", "s", "containers of a pycontainers engine"),
-        *("PIDs", "au", str(len(pids)), *map(str, pids)),
+        *("PIDs", "au", str(len(family)), *map(str, family)),
         *("Delegate", "b", "true"),
         *("CollectMode", "s", "inactive-or-failed"),
     ]
@@ -89,17 +91,22 @@ def delegate(pid: int, name: str, hierarchy: Hierarchy) -> str:
     if slice_ := slice_of(hierarchy.own):
         properties += ["Slice", "s", slice_]
         count += 1
-    _start_unit(f"{name}.scope", [str(count), *properties])
-    scope = hierarchy.target + _wait_for_scope(pid, f"{name}.scope")
+    signature = "ssa(sv)a(sa(sv))"
+    _ask("StartTransientUnit", signature, unit, "fail", str(count), *properties, "0")
+    path = _gather(pid, unit)
+    scope = hierarchy.target + path
     files.make(f"{scope}/launcher")
-    for member in files.members(scope):
-        try:
-            files.write(f"{scope}/launcher/cgroup.procs", str(member))
-        except KernelError as error:
-            if error.errno != errno.ESRCH:
-                raise
-    v2.enable(scope, base.ALWAYS)
-    return scope
+    # A child born meanwhile is beside its parent, so that at last nobody is left to move.
+    while members := (files.read(f"{scope}/cgroup.procs") or "").split():
+        for member in members:
+            try:
+                files.write(f"{scope}/launcher/cgroup.procs", member)
+            except KernelError as error:
+                if error.errno != errno.ESRCH:
+                    raise
+    place = f"{scope}/{base.PARENT}"
+    v2.prepare(place)
+    return place
 
 
 def slice_of(own: str) -> str | None:
@@ -117,14 +124,14 @@ def slice_of(own: str) -> str | None:
     return slices[-1] if slices else None
 
 
-def _start_unit(unit: str, properties: list[str]) -> None:
+def _ask(method: str, signature: str, *arguments: str) -> None:
+    """Call a method of this user's service manager; raises NotSupported with its answer."""
     import subprocess  # slow to load, and only asked under systemd
 
     command = [
         *("busctl", "--system" if os.geteuid() == 0 else "--user", "call"),
         *("org.freedesktop.systemd1", "/org/freedesktop/systemd1"),
-        *("org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))"),
-        *(unit, "fail", *properties, "0"),
+        *("org.freedesktop.systemd1.Manager", method, signature, *arguments),
     ]
     try:
         answer = subprocess.run(
@@ -148,18 +155,31 @@ def _start_unit(unit: str, properties: list[str]) -> None:
         )
 
 
-def _wait_for_scope(pid: int, unit: str) -> str:
-    """Wait until a process is in its new unit; give the cgroup's path."""
+def _gather(pid: int, unit: str) -> str:
+    """Wait until a process and all its descendants are in a unit; give the unit's cgroup.
+
+    A child that was born while its parent was moved has stayed behind, and is sent after it.
+    """
     deadline = time.monotonic() + _PATIENCE
+    asked = time.monotonic()
     while True:
-        path = layout.path_of(pid) or ""
-        if path.endswith(f"/{unit}"):
-            return path
-        if time.monotonic() > deadline:
+        paths = {member: layout.path_of(member) or "" for member in _family(pid)}
+        if not paths[pid].endswith(f"/{unit}"):
+            outside = []  # the unit is not there yet
+        else:
+            outside = [member for member, path in paths.items() if path not in ("", paths[pid])]
+            if not outside:
+                return paths[pid]
+        now = time.monotonic()
+        if now > deadline:
             raise NotSupported(
-                f"systemd did not move process {pid} into {unit}, it is in {path or 'none'}",
+                f"systemd did not move process {pid} into {unit}, it is in {paths[pid] or 'none'}",
                 hint=f"look at what it says: systemctl status {unit}, journalctl -u {unit}",
             )
+        if outside and now - asked > _MOMENT:
+            asked = now
+            pids = map(str, outside)
+            _ask("AttachProcessesToUnit", "ssau", unit, "/", str(len(outside)), *pids)
         time.sleep(0.005)
 
 

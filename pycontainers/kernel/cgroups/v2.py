@@ -54,15 +54,12 @@ class V2Cgroup(base.Cgroup):
         self._set(limits)
 
     def join_fds(self) -> list[int]:
-        """Give none: a process is born in the cgroup, by clone3 with `clone_fd`."""
-        return []
+        """Open cgroup.procs; the caller closes it."""
+        return [self._open("cgroup.procs", os.O_WRONLY)]
 
     def clone_fd(self) -> int | None:
-        """Open the directory for CLONE_INTO_CGROUP; the caller closes it."""
-        try:
-            return os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise KernelError(error.errno or 0, f"open({self.directory!r})") from None
+        """Open the directory for CLONE_INTO_CGROUP, instead of joining; the caller closes it."""
+        return self._open("", os.O_PATH | os.O_DIRECTORY)
 
     def usage(self) -> base.Usage:
         """Read what the processes have used until now; a missing cgroup has used nothing."""
@@ -142,6 +139,13 @@ class V2Cgroup(base.Cgroup):
 
             device_filter.attach(where, limits.devices)
 
+    def _open(self, name: str, flags: int) -> int:
+        path = f"{self.directory}/{name}"
+        try:
+            return os.open(path, flags | os.O_CLOEXEC)
+        except OSError as error:
+            raise KernelError(error.errno or 0, f"open({path!r})") from None
+
     def _transferred(self) -> tuple[int | None, int | None]:
         """Sum the bytes read from and written to all disks."""
         text = files.read(f"{self.directory}/io.stat")
@@ -214,8 +218,10 @@ def can_hand_down(directory: str) -> bool:
     >>> can_hand_down("/sys/fs/cgroup")                     # doctest: +SKIP
     True
     """
-    is_root = not os.path.exists(f"{directory}/cgroup.type")
-    return is_root or not (files.read(f"{directory}/cgroup.procs") or "").strip()
+    kind = files.read(f"{directory}/cgroup.type")  # which the root has not
+    if kind is None:
+        return True
+    return kind == "domain\n" and not (files.read(f"{directory}/cgroup.procs") or "").strip()
 
 
 def weight_of_shares(shares: int) -> int:

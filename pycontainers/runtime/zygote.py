@@ -1,0 +1,83 @@
+"""The process that all containers are cloned from: small, and never changed by other work.
+
+A fork shares memory until one side writes to it, and Python writes to all that it looks at.  Every
+container cloned from the busy launcher itself would cost that hundreds of page faults; so a process
+that does nothing else is cloned, with the launcher as the newborn's parent (CLONE_PARENT).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pycontainers.errors import EngineError, KernelError
+from pycontainers.kernel import namespaces, processes, sockets
+from pycontainers.runtime import init, plan
+
+if TYPE_CHECKING:
+    from pycontainers.runtime.plan import Step
+
+
+class Zygote:
+    """The launcher's side: ask for newborns, and get them in the order asked."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = sockets.pair()
+        pid, _pidfd = namespaces.clone3(0)
+        if pid == 0:
+            self._socket.close()
+            _serve(theirs)
+        theirs.close()
+
+    def conceive(
+        self,
+        flags: int,
+        early: list[Any],
+        orders: socket.socket,
+        container_pidfd: int | None = None,
+    ) -> None:
+        """Ask for a newborn in new namespaces, or in the PID namespace of a container."""
+        fds = [orders.fileno()]
+        if container_pidfd is not None:
+            fds.append(container_pidfd)
+        sockets.send(self._socket, {"flags": flags, "early": early}, tuple(fds))
+
+    def born(self) -> tuple[int, int]:
+        """Wait for the next newborn: its pid, and a pidfd that is the caller's to close."""
+        received = sockets.receive(self._socket)
+        if received is None:
+            raise EngineError("the zygote has ended")
+        message, fds = received
+        if message["errno"]:
+            raise KernelError(message["errno"], message["call"])
+        return message["pid"], fds[0]
+
+
+def _serve(requests: socket.socket) -> NoReturn:
+    processes.die_with_parent()
+    processes.set_name("zygote")
+    own_namespace = namespaces.open_namespace(os.getpid(), "pid")
+    while received := sockets.receive(requests):
+        message, fds = received
+        pid = -1
+        try:
+            if len(fds) > 1:
+                # The child shall be born in there: one fork less than to join it afterwards.
+                namespaces.setns(fds[1], namespaces.CLONE_NEWPID)
+            pid, pidfd = namespaces.clone3(message["flags"], sibling=True)
+            if pid == 0:
+                processes.die_with_parent()
+                early: list[Step] = [plan.unpack(step) for step in message["early"]]
+                container_pidfd = fds[1] if len(fds) > 1 else -1
+                init.await_orders(socket.socket(fileno=fds[0]), early, container_pidfd)
+        except KernelError as error:
+            sockets.send(requests, {"errno": error.errno, "call": error.call})
+        if len(fds) > 1:
+            namespaces.setns(own_namespace, namespaces.CLONE_NEWPID)
+        if pid > 0:
+            sockets.send(requests, {"errno": 0, "pid": pid}, (pidfd,))
+            os.close(pidfd)
+        for fd in fds:
+            os.close(fd)
+    os._exit(0)

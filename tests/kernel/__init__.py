@@ -1,0 +1,1 @@
+"""What Linux does, with real namespaces and cgroups, as root."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal, overload
 from pycontainers.engine import Engine
 from pycontainers.image import Image
 from pycontainers.lifecycle import output, values
-from pycontainers.lifecycle.attached import Attached, new_id
-from pycontainers.lifecycle.completion import completed, encoded
+from pycontainers.lifecycle.completion import encoded
+from pycontainers.lifecycle.oneshot import run_once
 from pycontainers.lifecycle.options import Options, RunOptions
-from pycontainers.lifecycle.streams import PIPE, Streams, run_to_end
+from pycontainers.lifecycle.streams import PIPE
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -77,21 +77,9 @@ def run(
     options.setdefault("ephemeral", True)
     wanted = Options.of(command, **options)
     source = Image.resolve(image, engine).source()
-    attached = Attached(engine.services(), new_id(), wanted, source)
-    streams = Streams(stdin=feed is not None, stderr=stderr, tty=wanted.tty)
-    try:
-        attached.create()
-        running = attached.start(streams.theirs)
-        streams.started()
-        out, err = run_to_end(
-            running, streams, feed=feed, limit=limit, timeout=wanted.timeout, late=attached.expire
-        )
-        args = attached.argv()
-        result = completed(args, running, out, err, text=text, timed_out=attached.timed_out)
-    finally:
-        streams.close()
-        attached.end_now()
-        attached.remove()
+    result = run_once(
+        engine.services(), source, wanted, feed=feed, text=text, stderr=stderr, limit=limit
+    )
     if check:
         result.check_returncode()
     return result

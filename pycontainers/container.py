@@ -359,7 +359,7 @@ class Container:
         known = row._asdict()
         known.update(json.loads(known.pop("options")))
         known["status"] = self.status
-        known["cgroup"] = json.loads(row.cgroup)
+        known["cgroup"] = json.loads(row.cgroup) if row.cgroup else None
         return known
 
     def __enter__(self) -> Self:

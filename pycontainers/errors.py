@@ -144,6 +144,12 @@ class BadExecutable(LaunchError):
 class CommandFailed(PyContainersError):
     """A command ended with an exit status other than 0; `result` holds its whole outcome."""
 
-    def __init__(self, message: str, result: CompletedRun, *, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        result: CompletedRun[str] | CompletedRun[bytes],
+        *,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.result = result

@@ -5,18 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from pycontainers.engine import Engine
 from pycontainers.errors import ImageError, ImageNotFound, InvalidArgument
+from pycontainers.lifecycle import output
+from pycontainers.lifecycle.completion import encoded
+from pycontainers.lifecycle.oneshot import run_once
+from pycontainers.lifecycle.options import Options
 from pycontainers.lifecycle.source import Source
+from pycontainers.lifecycle.streams import PIPE
 from pycontainers.lifecycle.unpack import unpack_tar
 from pycontainers.oci.config import ImageConfig
 from pycontainers.storage import host
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pycontainers.lifecycle.options import Command, RunOptions
     from pycontainers.lifecycle.result import CompletedRun
 
 
@@ -108,12 +116,30 @@ class Image:
             raise InvalidArgument(f"image: expected an Image, a reference or None, not {image!r}")
         return image
 
-    def run(self, command: Any = None, **options: Any) -> CompletedRun[Any]:
-        """Run a command in a container of this image; see `pycontainers.run`."""
-        from pycontainers.command import run  # the floor's other side: it takes images
+    def run(
+        self,
+        command: Command | None = None,
+        *,
+        input: str | bytes | None = None,
+        check: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> CompletedRun[str]:
+        """Run a command in a container of this image, as `pycontainers.run` does with its defaults.
 
-        options.setdefault("engine", Engine(root=self.root))
-        result: CompletedRun[Any] = run(command, image=self, **options)
+        Raises what `pycontainers.run` raises.
+        """
+        options.setdefault("ephemeral", True)
+        result: CompletedRun[str] = run_once(  # type: ignore[assignment]  # text=True gives texts
+            Engine(root=self.root).services(),
+            self.source(),
+            Options.of(command, **options),
+            feed=encoded(input),
+            text=True,
+            stderr=PIPE,
+            limit=output.DEFAULT_LIMIT,
+        )
+        if check:
+            result.check_returncode()
         return result
 
     def source(self) -> Source:

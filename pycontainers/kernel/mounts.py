@@ -167,7 +167,7 @@ def new_mount(
 
 def _messages(context: int) -> str | None:
     """Read what the file system has to say of a failure (fsopen(2), "Message retrieval")."""
-    lines = []
+    lines: list[str] = []
     try:
         while len(lines) < 8:
             lines.append(os.read(context, 1024).decode(errors="replace").strip())
@@ -194,7 +194,9 @@ def mountinfo(pid: int | str = "self") -> Iterator[Mount]:
     >>> next(mount.target for mount in mountinfo() if mount.fstype == "proc")
     '/proc'
     """
-    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+    with open(
+        f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n"
+    ) as lines:
         for line in lines:
             head, _, tail = line.rstrip("\n").partition(" - ")
             number, parent, _device, root, target, options, *_ = head.split(" ")

@@ -202,7 +202,8 @@ def limit_number(name: str) -> int:
     if name not in _LIMITS:
         known = ", ".join(sorted(_LIMITS))
         raise InvalidArgument(f"no such resource limit: {name!r}", hint=f"known are {known}")
-    return _LIMITS[name]
+    number: int = _LIMITS[name]
+    return number
 
 
 def set_limit(name: str, soft: int, hard: int) -> None:

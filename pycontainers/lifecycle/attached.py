@@ -46,7 +46,7 @@ class Attached:
         self.options = options
         self.source = source
         self.created = time.time()
-        self.cgroup: Cgroup = services.cgroups.cgroup(container_id)
+        self.cgroup: Cgroup | None = None
         self.running: Running | None = None
         self.timed_out = False
         self.removed = False
@@ -72,9 +72,14 @@ class Attached:
     def plan(self) -> tuple[plan.Plan, list[int]]:
         """Give the plan of a start, and the descriptors that it takes."""
         template, given = self.services.template(self.options, self.source)
+        self.cgroup = self.services.cgroup(self.id)
         upper = None if self.options.ephemeral else str(self.services.snapshots.path(self.id))
         made = compiling.personal(
-            template, self.id, self.cgroup.plain(), upper, self.options.hostname or self.id[:12]
+            template,
+            self.id,
+            self.cgroup.plain() if self.cgroup else {},
+            upper,
+            self.options.hostname or self.id[:12],
         )
         return made, given
 
@@ -84,6 +89,7 @@ class Attached:
         """Write the container's row, after everything that can be refused has been looked at."""
         services = self.services
         services.template(self.options, self.source)
+        self.cgroup = services.cgroup(self.id)
         services.database.add_container(
             ContainerRow(
                 id=self.id,
@@ -95,7 +101,7 @@ class Attached:
                 status="created",
                 exit_code=None,
                 created=self.created,
-                cgroup=json.dumps(self.cgroup.plain()),
+                cgroup=json.dumps(self.cgroup.plain()) if self.cgroup else "",
                 options=json.dumps(request.summary(self.options, self.source.image)),
             )
         )
@@ -237,6 +243,11 @@ class Attached:
             if self._timer is not None:
                 self._timer.cancel()
             if self.running is not None:
+                if (
+                    self.running.lost and self.cgroup
+                ):  # lost with the launcher, who takes the cgroup away
+                    self.cgroup.kill()
+                    self.cgroup.remove()
                 self.running.close()
             self._close_input()
             if not self.options.ephemeral:

@@ -70,6 +70,11 @@ class Running:
         channel.setblocking(False)
         status.setblocking(False)
 
+    @property
+    def lost(self) -> bool:
+        """Whether the launcher ended before it told of the process's end."""
+        return self._lost
+
     def fileno(self) -> int:
         """Give the descriptor that is readable when there is news; for poll(2)."""
         return self._channel.fileno()

@@ -217,22 +217,8 @@ def _profile(value: Any) -> Any:
 
 
 _OPTIONAL: Final = frozenset(
-    [
-        "name",
-        "entrypoint",
-        "workdir",
-        "user",
-        "hostname",
-        "memory",
-        "memory_swap",
-        "cpus",
-        "cpu_shares",
-        "cpuset",
-        "pids",
-        "io_weight",
-        "stop_signal",
-        "timeout",
-    ]
+    "name entrypoint workdir user hostname memory memory_swap cpus cpu_shares cpuset pids "
+    "io_weight stop_signal timeout".split()
 )
 _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "name": values.name,

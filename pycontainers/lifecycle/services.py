@@ -15,12 +15,13 @@ from pycontainers.lifecycle import compile as compiling
 from pycontainers.lifecycle import recovery, request
 from pycontainers.lifecycle.collector import Collector
 from pycontainers.lifecycle.launch import Launcher
-from pycontainers.lifecycle.seccomp import compile_profile
+from pycontainers.lifecycle.seccomp import Profile, compile_profile
 from pycontainers.storage.database import Database
 from pycontainers.storage.root import DataRoot, run_directory
 from pycontainers.storage.snapshots import Snapshots
 
 if TYPE_CHECKING:
+    from pycontainers.kernel.cgroups.base import Cgroup
     from pycontainers.lifecycle.attached import Attached
     from pycontainers.lifecycle.options import Options
     from pycontainers.lifecycle.source import Source
@@ -43,7 +44,7 @@ class Services:
         self.collector = Collector()
         self.images: dict[str, Any] = {}
         self._templates: dict[tuple[Options, Source], tuple[plan.Plan, list[int]]] = {}
-        self._filters: dict[Any, tuple[int | None, int]] = {}
+        self._filters: dict[object, tuple[int, int]] = {}
         self._launcher: Launcher | None = None
         self._lock = threading.Lock()
         recovery.recover(root, self.database, self.snapshots, self.cgroups)
@@ -59,6 +60,14 @@ class Services:
                 self._launcher = Launcher(run_directory())
                 self.cgroups.adopt(self._launcher.pid)
             return self._launcher
+
+    def cgroup(self, name: str) -> Cgroup | None:
+        """Give a container's cgroup, None where this host has none that can be used.
+
+        The launcher is started first: it may bring the place where cgroups are made.
+        """
+        self.launcher()
+        return self.cgroups.cgroup(name) if self.cgroups.controllers else None
 
     def template(self, options: Options, source: Source) -> tuple[plan.Plan, list[int]]:
         """Give the plan that all containers of these options and this image have, but for names.
@@ -92,7 +101,7 @@ class Services:
         filter_fd, filter_size = self.filter(profile, granted)
         place = compiling.Place(
             lower=source.layers,
-            cgroup={},
+            cgroup={} if self.cgroups.controllers else None,
             limits=limits._asdict(),
             hierarchies=self.cgroups.hierarchies(limits),
             seccomp_fd=None if filter_fd is None else 0,
@@ -101,7 +110,7 @@ class Services:
         )
         return compiling.compile_plan("", spec, place), [] if filter_fd is None else [filter_fd]
 
-    def filter(self, profile: Any, granted: frozenset[str]) -> tuple[int | None, int]:
+    def filter(self, profile: Profile, granted: frozenset[str]) -> tuple[int | None, int]:
         """Give a descriptor of the compiled seccomp program, and its size; None for no filter."""
         key = (profile, granted) if isinstance(profile, str) else None
         with self._lock:
@@ -110,10 +119,20 @@ class Services:
             program = compile_profile(profile, granted, cache=self.root.cache)
             if program is None:
                 return None, 0
+            return self._hold(key or program, program)
+
+    def hold(self, program: bytes) -> tuple[int, int]:
+        """Give a descriptor that holds a compiled seccomp program, and its size."""
+        with self._lock:
+            return self._hold(program, program)
+
+    def _hold(self, key: object, program: bytes) -> tuple[int, int]:
+        held = self._filters.get(key)
+        if held is None:
             fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
             os.write(fd, program)
-            self._filters[key or object()] = (fd, len(program))
-            return fd, len(program)
+            held = self._filters[key] = (fd, len(program))
+        return held
 
     def close(self) -> None:
         """End the launcher with all its containers, and close the database."""
@@ -122,8 +141,7 @@ class Services:
                 self._launcher.close()
                 self._launcher = None
             for fd, _ in self._filters.values():
-                if fd is not None:
-                    os.close(fd)
+                os.close(fd)
             self._filters.clear()
         self.collector.close()
         self.cgroups.tidy()

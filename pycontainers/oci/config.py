@@ -21,6 +21,7 @@ from pycontainers.oci.fields import (
     one_of,
     optional,
     place,
+    plain_map,
     several,
     shown,
     some_text,
@@ -88,23 +89,23 @@ class Healthcheck:
         default=0, validator=_duration, metadata=place("StartInterval")
     )
     retries: int = attrs.field(default=0, validator=_duration, metadata=place("Retries"))
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class RootFS:
     """The layers' diff IDs, lowest first."""
 
+    type: str = attrs.field(
+        default="layers", validator=one_of(("layers",)), metadata=place(always=True)
+    )
     diff_ids: tuple[str, ...] = attrs.field(
         default=(),
         converter=_tuple,
         validator=_digests,
         metadata=place("diff_ids", always=True),
     )
-    type: str = attrs.field(
-        default="layers", validator=one_of(("layers",)), metadata=place(always=True)
-    )
-    unknown: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -116,7 +117,7 @@ class History:
     author: str = attrs.field(default="", validator=text)
     comment: str = attrs.field(default="", validator=text)
     empty_layer: bool = attrs.field(default=False, validator=flag, metadata=place("empty_layer"))
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -186,7 +187,7 @@ class ImageConfig:
 
     rootfs: RootFS = attrs.field(default=RootFS(), validator=a(RootFS), metadata=place(always=True))
     history: tuple[History, ...] = attrs.field(default=(), validator=several(History))
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
     def environment(self) -> dict[str, str]:
         """Give the environment by name; of a name given twice, the last wins.

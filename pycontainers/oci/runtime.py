@@ -64,7 +64,9 @@ class Box:
 
     height: int = attrs.field(validator=_uint32)
     width: int = attrs.field(validator=_uint32)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
+    unknown: Mapping[str, object] = attrs.field(
+        factory=dict, validator=plain_map, kw_only=True, hash=False
+    )
 
 
 @attrs.frozen
@@ -78,7 +80,9 @@ class User:
         default=None, validator=optional(whole(0, 0o7777)), kw_only=True
     )
     username: str = attrs.field(default="", validator=text, kw_only=True)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
+    unknown: Mapping[str, object] = attrs.field(
+        factory=dict, validator=plain_map, kw_only=True, hash=False
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -90,7 +94,7 @@ class Capabilities:
     inheritable: tuple[str, ...] = attrs.field(default=(), validator=texts)
     permitted: tuple[str, ...] = attrs.field(default=(), validator=texts)
     ambient: tuple[str, ...] = attrs.field(default=(), validator=texts)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
     def __attrs_post_init__(self) -> None:
         for field in ("bounding", "effective", "inheritable", "permitted", "ambient"):
@@ -113,7 +117,9 @@ class Rlimit:
     type: str = attrs.field(validator=_known_rlimit)
     hard: int = attrs.field(validator=_uint64)
     soft: int = attrs.field(validator=_uint64)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
+    unknown: Mapping[str, object] = attrs.field(
+        factory=dict, validator=plain_map, kw_only=True, hash=False
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.soft > self.hard:
@@ -156,7 +162,7 @@ class Process:
     no_new_privileges: bool = attrs.field(default=False, validator=flag)
     oom_score_adj: int | None = attrs.field(default=None, validator=optional(whole(-1000, 1000)))
     apparmor_profile: str = attrs.field(default="", validator=text)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
 
 @attrs.frozen
@@ -165,7 +171,9 @@ class Root:
 
     path: str = attrs.field(validator=some_text)
     readonly: bool = attrs.field(default=False, validator=flag)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
+    unknown: Mapping[str, object] = attrs.field(
+        factory=dict, validator=plain_map, kw_only=True, hash=False
+    )
 
 
 @attrs.frozen
@@ -175,7 +183,9 @@ class IDMapping:
     container_id: int = attrs.field(validator=_uint32, metadata=place("containerID"))
     host_id: int = attrs.field(validator=_uint32, metadata=place("hostID"))
     size: int = attrs.field(validator=whole(1, UINT32_MAX))
-    unknown: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
+    unknown: Mapping[str, object] = attrs.field(
+        factory=dict, validator=plain_map, kw_only=True, hash=False
+    )
 
     def __attrs_post_init__(self) -> None:
         if max(self.container_id, self.host_id) + self.size - 1 > UINT32_MAX:
@@ -199,7 +209,9 @@ class Mount:
     options: tuple[str, ...] = attrs.field(default=(), validator=texts)
     uid_mappings: tuple[IDMapping, ...] = attrs.field(default=(), validator=_mappings)
     gid_mappings: tuple[IDMapping, ...] = attrs.field(default=(), validator=_mappings)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
+    unknown: Mapping[str, object] = attrs.field(
+        factory=dict, validator=plain_map, kw_only=True, hash=False
+    )
 
 
 @attrs.frozen
@@ -208,7 +220,9 @@ class Namespace:
 
     type: str = attrs.field(validator=one_of(NAMESPACES))
     path: str = attrs.field(default="", validator=absolute_or_empty)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, hash=False)
+    unknown: Mapping[str, object] = attrs.field(
+        factory=dict, validator=plain_map, kw_only=True, hash=False
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -222,7 +236,7 @@ class Device:
     file_mode: int | None = attrs.field(default=None, validator=optional(whole(0, 0o7777)))
     uid: int | None = attrs.field(default=None, validator=_optional_uint32)
     gid: int | None = attrs.field(default=None, validator=_optional_uint32)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
     def __attrs_post_init__(self) -> None:
         if self.type != "p" and (self.major is None or self.minor is None):
@@ -246,7 +260,7 @@ class DeviceRule:
     major: int | None = attrs.field(default=None, validator=optional(whole(-1, INT64_MAX)))
     minor: int | None = attrs.field(default=None, validator=optional(whole(-1, INT64_MAX)))
     access: str = attrs.field(default="", validator=_access)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -256,7 +270,7 @@ class Memory:
     limit: int | None = attrs.field(default=None, validator=_optional_limit)
     reservation: int | None = attrs.field(default=None, validator=_optional_limit)
     swap: int | None = attrs.field(default=None, validator=_optional_limit)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -268,7 +282,7 @@ class CPU:
     period: int | None = attrs.field(default=None, validator=_optional_uint64)
     cpus: str = attrs.field(default="", validator=text)
     mems: str = attrs.field(default="", validator=text)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -276,7 +290,7 @@ class Pids:
     """The most tasks that may live at a time; -1 is no limit."""
 
     limit: int = attrs.field(validator=_limit)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -284,7 +298,7 @@ class BlockIO:
     """The share of disk time, 10 to 1000; 0 leaves it alone."""
 
     weight: int | None = attrs.field(default=None, validator=_optional_uint16)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -298,7 +312,7 @@ class Resources:
     block_io: BlockIO | None = attrs.field(
         default=None, validator=optional(a(BlockIO)), metadata=place("blockIO")
     )
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -322,7 +336,7 @@ class Linux:
     masked_paths: tuple[str, ...] = attrs.field(default=(), validator=absolutes)
     readonly_paths: tuple[str, ...] = attrs.field(default=(), validator=absolutes)
     mount_label: str = attrs.field(default="", validator=text)
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -345,4 +359,4 @@ class Spec:
     mounts: tuple[Mount, ...] = attrs.field(default=(), validator=several(Mount))
     annotations: Mapping[str, str] = attrs.field(factory=dict, validator=text_map, hash=False)
     linux: Linux = attrs.field(default=Linux(), validator=a(Linux))
-    unknown: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)

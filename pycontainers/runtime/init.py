@@ -178,7 +178,7 @@ def perform(step: Step, init: Init) -> None:
         case MountNew():
             rootfs.mount_new(init.slash_fd, step.fstype, step.target, step.flags, step.options)
         case AttachTree():
-            rootfs.attach_tree(init.slash_fd, init.tree_fds[step.index], step.target)
+            rootfs.attach_tree(init.slash_fd, init.tree_fds[step.tree], step.target)
         case MountCgroups():
             rootfs.mount_cgroups(step.hierarchies)
         case Mask():

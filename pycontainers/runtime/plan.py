@@ -206,7 +206,7 @@ class MountNew(NamedTuple):
 class AttachTree(NamedTuple):
     """Attach the `index`-th mount that the launcher made at `target`, inside the root."""
 
-    index: int
+    tree: int
     target: str
 
     def __str__(self) -> str:

@@ -134,24 +134,19 @@ class Database:
 
     def containers(self) -> list[ContainerRow]:
         """Give all containers, oldest first."""
-        rows = self._query("SELECT * FROM containers ORDER BY created, id")
-        return [ContainerRow(*row) for row in rows]
+        return self._query("ORDER BY created, id")
 
     def container(self, key: str) -> list[ContainerRow]:
         """Give the container with that name or id, or all whose id begins with `key`."""
-        exact = self._query("SELECT * FROM containers WHERE name = ? OR id = ?", key, key)
-        if not exact and key:
-            exact = self._query(
-                "SELECT * FROM containers WHERE substr(id, 1, ?) = ?", len(key), key
-            )
-        return [ContainerRow(*row) for row in exact]
+        exact = self._query("WHERE name = ? OR id = ?", key, key)
+        if exact or not key:
+            return exact
+        return self._query("WHERE substr(id, 1, ?) = ?", len(key), key)
 
-    def _query(self, statement: str, *values: object) -> list[tuple[object, ...]]:
-        with self._lock:
-            try:
-                return self._connection.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise StoreError(f"the database {self._path} can't be read: {error}") from error
+    def _query(self, condition: str, *values: object) -> list[ContainerRow]:
+        with self._lock, self._errors():
+            cursor = self._connection.execute(f"SELECT * FROM containers {condition}", values)
+            return [ContainerRow(*row) for row in cursor.fetchall()]
 
     def _migrate(self) -> None:
         if self._version() == _VERSION:

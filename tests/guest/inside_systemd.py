@@ -83,7 +83,7 @@ def test_the_scope_lies_in_the_slice_of_the_caller(launcher: int) -> None:
     assert f"/{own}/pycontainers-{launcher}-" in (layout.path_of(launcher) or "")
 
 
-def test_the_scope_goes_with_its_launcher() -> None:
+def test_each_launcher_has_a_scope_that_goes_with_it() -> None:
     process = subprocess.Popen(["sleep", "60"])
     host = find_host()
     host.adopt(process.pid)
@@ -94,11 +94,18 @@ def test_the_scope_goes_with_its_launcher() -> None:
 
     process.kill()
     process.wait()
+    successor = subprocess.Popen(["sleep", "60"])
+    host.adopt(successor.pid)
+    second = Path(host.controllers["pids"]).parent
+    successor.kill()
+    successor.wait()
 
+    assert second != scope
     deadline = time.monotonic() + 20
-    while scope.exists() and time.monotonic() < deadline:
+    while (scope.exists() or second.exists()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not scope.exists()
+    assert not second.exists()
 
 
 def test_there_is_no_place_before_a_launcher_is_adopted() -> None:

@@ -40,7 +40,8 @@ def umoci_image(directory: Path) -> Path:
 
 
 def config_of(directory: Path, manifest: dict[str, Any]) -> bytes:
-    return (directory / manifest["config"]["digest"].replace("sha256:", "")).read_bytes()
+    digest: str = manifest["config"]["digest"]
+    return (directory / digest.removeprefix("sha256:")).read_bytes()
 
 
 def test_a_config_of_umoci_is_read_and_written_back(tmp_path: Path) -> None:

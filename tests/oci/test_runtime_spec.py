@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -31,9 +33,6 @@ from pycontainers.oci.runtime import (
     User,
 )
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _SCRIPT = """
 echo hello from $(hostname) as $(id -u):$(id -g), $A, in $(pwd)
 echo groups $(id -G)
@@ -50,7 +49,7 @@ def bundle(directory: Path, spec: Spec) -> Path:
     """Make a bundle with busybox as its root file system."""
     binaries = directory / "rootfs/bin"
     binaries.mkdir(parents=True)
-    for name in ("proc", "tmp"):
+    for name in ("proc", "dev", "tmp"):
         (directory / "rootfs" / name).mkdir()
     shutil.copy("/bin/busybox", binaries / "busybox")
     for name in ("sh", "hostname", "id", "grep", "touch", "cat", "wc", "df", "tail"):
@@ -119,23 +118,26 @@ def test_runc_runs_a_spec_written_here(tmp_path: Path) -> None:
     ]
 
 
-def test_runc_runs_a_spec_with_a_user_namespace(tmp_path: Path) -> None:
+def test_runc_runs_a_spec_with_a_user_namespace() -> None:
     mapping = (IDMapping(0, 100_000, 65_536),)
     spec = Spec(
         process=Process(args=("/bin/cat", "/proc/self/uid_map"), env=("PATH=/bin",)),
         root=Root("rootfs"),
-        mounts=(Mount("/proc", type="proc", source="proc"),),
+        mounts=(
+            Mount("/proc", type="proc", source="proc"),
+            Mount("/dev", type="tmpfs", source="tmpfs", options=("nosuid", "mode=755")),
+        ),
         linux=Linux(
             namespaces=tuple(map(Namespace, ("pid", "mount", "user"))),
             uid_mappings=mapping,
             gid_mappings=mapping,
         ),
     )
-    directory = bundle(tmp_path, spec)
-    for parent in (tmp_path, *tmp_path.parents[:2]):  # root inside is a stranger to pytest's own
-        parent.chmod(0o755)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # root inside is a stranger outside
 
-    done = run_by_runc(directory)
+        done = run_by_runc(bundle(directory, spec))
 
     assert done.stderr == ""
     assert done.stdout.split() == ["0", "100000", "65536"]
@@ -177,7 +179,7 @@ def test_runcs_rootless_spec_is_read_and_written_back(tmp_path: Path) -> None:
         (lambda: Namespace("net"), "type"),
         (lambda: Namespace("network", "ns"), "path"),
         (lambda: IDMapping(0, 0, 0), "size"),
-        (lambda: IDMapping(1, 0, 2**32 - 1), "size"),
+        (lambda: IDMapping(2, 0, 2**32 - 1), "size"),
         (lambda: Device(type="c", path="/dev/a", major=1), "minor"),
         (lambda: Device(type="x", path="/dev/a"), "type"),
         (lambda: DeviceRule(allow=True, access="rx"), "access"),
@@ -190,6 +192,7 @@ def test_runcs_rootless_spec_is_read_and_written_back(tmp_path: Path) -> None:
         (lambda: Linux(masked_paths=("proc",)), "masked_paths[0]"),
         (lambda: Linux(sysctl={"a": 1}), "sysctl"),  # type: ignore[dict-item]
         (lambda: Spec(root=Root("a"), mounts=(Root("b"),)), "mounts[0]"),  # type: ignore[arg-type]
+        (lambda: Root("a", unknown=[]), "unknown"),  # type: ignore[arg-type]
         (lambda: attrs.evolve(Mount("/tmp"), destination="tmp"), "destination"),
     ],
 )

@@ -91,6 +91,7 @@ class V2Host(Host):
 
     def __init__(self, hierarchy: Hierarchy, parent: str | None, controllers: set[str]) -> None:
         self._hierarchy = hierarchy
+        self._from_systemd = parent is None
         self._parent = f"{parent}/{base.PARENT}" if parent else ""
         if _can_filter_devices():
             controllers = controllers | {"devices"}
@@ -98,7 +99,7 @@ class V2Host(Host):
 
     def adopt(self, pid: int) -> None:
         """Enable controllers in the place found, or have systemd give one and move `pid` there."""
-        if self._parent:
+        if not self._from_systemd:
             v2.prepare(self._parent)
             return
         name = f"pycontainers-{pid}-{os.urandom(4).hex()}"

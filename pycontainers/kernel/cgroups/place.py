@@ -28,7 +28,7 @@ class Host(ABC):
 
     `layout` is `v1`, `hybrid`, `v2` or `none`; `controllers` gives, for each that can be used, the
     directory in which the containers' cgroups are made, and is empty where none can be.  One object
-    serves one launcher.
+    serves one launcher at a time: a new one is to be adopted anew.
     """
 
     def __init__(self, layout: str, controllers: Mapping[str, str]) -> None:

@@ -1,0 +1,51 @@
+"""One command in a container of its own, from its row to its result, with nothing left over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pycontainers.lifecycle.attached import Attached, new_id
+from pycontainers.lifecycle.completion import completed
+from pycontainers.lifecycle.streams import Streams, run_to_end
+
+if TYPE_CHECKING:
+    from pycontainers.lifecycle.options import Options
+    from pycontainers.lifecycle.result import CompletedRun
+    from pycontainers.lifecycle.services import Services
+    from pycontainers.lifecycle.source import Source
+
+
+def run_once(
+    services: Services,
+    source: Source,
+    options: Options,
+    *,
+    feed: bytes | None,
+    text: bool,
+    stderr: int,
+    limit: int,
+) -> CompletedRun[str] | CompletedRun[bytes]:
+    """Run the program of `options` to its end; whatever happens, the container is gone then.
+
+    Raises what `Attached.create` raises before anything is made, and LaunchError.
+    """
+    attached = Attached(services, new_id(), options, source)
+    streams = Streams(stdin=feed is not None, stderr=stderr, tty=options.tty)
+    try:
+        attached.create()
+        running = attached.start(streams.theirs)
+        streams.started()
+        out, err = run_to_end(
+            running,
+            streams,
+            feed=feed,
+            limit=limit,
+            timeout=options.timeout,
+            late=attached.expire,
+        )
+        timed_out = attached.timed_out
+        return completed(attached.argv(), running, out, err, text=text, timed_out=timed_out)
+    finally:
+        streams.close()
+        attached.end_now()
+        attached.remove()

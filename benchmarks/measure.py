@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import statistics
 import sys
 import threading
@@ -46,14 +47,19 @@ class Results:
 
 
 def interleave(turns: Sequence[Turn], rounds: int) -> dict[str, list[float]]:
-    """Take samples A B C A B C …; the first call of each is a warm-up that does not count."""
+    """Take samples in turn, each round in another order, the same in every run.
+
+    What one leaves to the kernel, or spares the next, then falls on all alike.  The first call of
+    each is a warm-up that does not count.
+    """
+    order = random.Random(0)
     samples: dict[str, list[float]] = {turn.name: [] for turn in turns}
     for turn in turns:
         turn.act()
     for number in range(rounds):
-        for turn in turns:
-            if number % turn.every == 0:
-                samples[turn.name].append(turn.act())
+        present = [turn for turn in turns if number % turn.every == 0]
+        for turn in order.sample(present, len(present)):
+            samples[turn.name].append(turn.act())
     return samples
 
 

@@ -1,8 +1,9 @@
 """Seccomp programs: tables of system calls and what is done with them become classic BPF.
 
-The kernel converts, compiles and tries out a filter each time one is loaded, so a container's start
-pays for every instruction.  Numbers that share an outcome become one interval, and the intervals one
-balanced tree: a quarter of the instructions, and a fifth of the load time, of one test per call.
+The kernel converts, compiles and tries out a filter each time one is loaded, so a container's
+start pays for every instruction.  Numbers that share an outcome become one interval, and the
+intervals one balanced tree: a quarter of the instructions of one test per call, and a fifth of the
+load time.
 
 seccomp(2), linux/bpf_common.h, linux/seccomp.h.  Little-endian machines only, as all of ours are.
 """
@@ -41,15 +42,18 @@ _PRIVATE: Final = 0xF0000
 
 
 class Condition(NamedTuple):
-    """A comparison of argument `index` with `value`, both of 64 bits.
+    """A comparison of argument number `argument` with `value`, both of 64 bits.
 
     `op` is eq, ne, lt, le, gt, ge, or masked_eq: the argument's bits of mask `value` are `second`.
+    `narrow` compares the lower 32 bits only, as the kernel takes an argument of type int.
     """
 
-    index: int
+    # Not `index`: a tuple has a method of that name.
+    argument: int
     op: str
     value: int
     second: int = 0
+    narrow: bool = False
 
 
 class Clause(NamedTuple):
@@ -109,16 +113,18 @@ class _Code:
         """Compare a 64-bit argument in two halves, the low one only where the high one is equal."""
         if yes == no:
             return yes
-        index, op, value, second = condition
+        argument, op, value, second, narrow = condition
         if op in ("ne", "lt", "le"):
             op = {"ne": "eq", "lt": "ge", "le": "gt"}[op]
             yes, no = no, yes
-        low_at = _ARGUMENTS_AT + 8 * index
+        low_at = _ARGUMENTS_AT + 8 * argument
         high, low = value >> 32, value & _WORD
         if op == "masked_eq":
             label = self._masked(low_at, low, second & _WORD, yes, no)
             return self._masked(low_at + 4, high, second >> 32, label, no)
         label = self.branch({"eq": _EQ, "gt": _GT, "ge": _GE}[op], low, yes, no)
+        if narrow:
+            return self.load(low_at, label)
         label = self.branch(_EQ, high, self.load(low_at, label), no)
         if op != "eq":
             label = self.branch(_GT, high, yes, label)
@@ -169,7 +175,7 @@ def assemble(
     """
     code = _Code()
     label = code.result(foreign)
-    for audit, abis in reversed(machines.items()):
+    for audit, abis in reversed(list(machines.items())):
         intervals = _intervals(abis, default, missing)
         labels: dict[Outcome, int] = {}
         block = code.load(_NUMBER_AT, _search(code, intervals, 0, len(intervals), labels))

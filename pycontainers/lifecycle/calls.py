@@ -68,8 +68,8 @@ _NEWER: Final = {
     "file_setattr": 469,
 }
 
-# 32-bit x86 reaches these through one call each too, whose first argument tells which (socketcall(2),
-# ipc(2)); their own arguments then lie in memory, where no filter can look.
+# 32-bit x86 reaches these through one call each too, whose first argument tells which
+# (socketcall(2), ipc(2)); their own arguments then lie in memory, where no filter can look.
 _SOCKETCALLS: Final = [
     "socket",
     "bind",
@@ -170,8 +170,8 @@ def tables(
                     _add(collected[architecture], numbering, name, clauses)
     result: dict[int, list[Abi]] = {}
     for architecture, numbering in numberings.items():
-        # A numbering that shares its machine's AUDIT_ARCH_… stays as an empty table, whose calls are
-        # missing; one that has its own is then foreign.
+        # A numbering that shares its machine's AUDIT_ARCH_… stays as an empty table, whose calls
+        # are missing; one that has its own is then foreign.
         if architecture in wanted or numbering.base:
             abi = Abi(numbering.base, collected[architecture])
             result.setdefault(numbering.audit, []).append(abi)

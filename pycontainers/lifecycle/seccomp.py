@@ -1,8 +1,8 @@
 """Seccomp profiles: Docker's JSON, or the runtime spec's linux.seccomp, to a program and its cache.
 
-https://docs.docker.com/engine/security/seccomp/, runtime-spec/config-linux.md#seccomp.  Our default,
-seccomp.json, allows what Docker's does, but for one hole of it: families of sockets are compared as
-the kernel takes them, by their lower 32 bits.
+https://docs.docker.com/engine/security/seccomp/, runtime-spec/config-linux.md#seccomp.  Our
+default, seccomp.json, allows what Docker's does, but for one hole of it: families of sockets are
+compared as the kernel takes them, by their lower 32 bits.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ _ARCHITECTURES: Final = frozenset(
 _EPERM: Final = 1
 _ENOSYS: Final = 38
 _MAX_ERRNO: Final = 4095
+_OWN: Final = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 _GO_MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64"}  # the words of includes.arches
 _SPEC_KEYS: Final = frozenset(
     {"defaultAction", "defaultErrnoRet", "architectures", "flags", "syscalls", "comment"}
@@ -141,7 +142,8 @@ def _source(profile: Profile) -> bytes:
         raise InvalidArgument(f"expected a name, a path or a mapping, not {profile!r}")
     try:
         # Not to wait for the other end of a named pipe.
-        with open(os.open(profile, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        with os.fdopen(os.open(profile, flags), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InvalidArgument("not a regular file")
             data = file.read(_LARGEST + 1)
@@ -181,7 +183,7 @@ def _one_of(
     entry: Mapping[str, Any], key: str, known: Mapping[str, int] | frozenset[str], where: str
 ) -> str:
     value = _get(entry, key, str, where)
-    if value not in known:
+    if value is None or value not in known:
         hint = f"known are {', '.join(sorted(known))}"
         raise InvalidArgument(f"{where}{key}: unknown: {value!r:.60}", hint=hint)
     return value
@@ -222,20 +224,156 @@ def _resolve(source: bytes, capabilities: frozenset[str]) -> dict[str, Any]:
     }
     if architectures := _architectures(profile):
         result["architectures"] = architectures
-    result["syscalls"] = syscalls = []
+    rules: list[dict[str, Any]] = []
+    result["syscalls"] = rules
     for index, entry in enumerate(_list(profile, "syscalls", dict, "")):
         where = f"syscalls[{index}]."
-        known = _SPEC_RULE_KEYS | {"name", "includes", "excludes"}
-        _refuse_unknown(entry, known, where)
+        _refuse_unknown(entry, _SPEC_RULE_KEYS | {"name", "includes", "excludes"}, where)
         if entry.get("name") and entry.get("names"):
             raise InvalidArgument(f"{where}name: can't be given with names")
         rule = {key: entry[key] for key in ("action", "errnoRet", "args") if entry.get(key)}
         rule["names"] = [entry["name"]] if entry.get("name") else entry.get("names")
         # All are checked, so that a profile is not right or wrong by the container's capabilities.
-        _clauses(rule, where)
-        included = _filter(_get(entry, "includes", dict, where) or {}, f"{where}includes.")
-        excluded = _filter(_get(entry, "excludes", dict, where) or {}, f"{where}excludes.")
-        if all(included(capabilities, all)) and not any(excluded(capabilities, any)):
-            syscalls.append(rule)
-    _program_parts(result)
+        _rule(rule, where)
+        wanted = _holds(entry, "includes", capabilities, where)
+        unwanted = _holds(entry, "excludes", capabilities, where)
+        if wanted is not False and not unwanted:
+            rules.append(rule)
     return result
+
+
+def _architectures(profile: Mapping[str, Any]) -> list[str]:
+    given = _list(profile, "architectures", str, "")
+    for index, entry in enumerate(_list(profile, "archMap", dict, "")):
+        where = f"archMap[{index}]."
+        name = _one_of(entry, "architecture", _ARCHITECTURES, where)
+        further = _list(entry, "subArchitectures", str, where)
+        if name == _OWN.get(MACHINE):
+            given = [*given, name, *further]
+    for name in given:
+        if name not in _ARCHITECTURES:
+            raise InvalidArgument(f"architectures: unknown: {name!r:.60}")
+    return list(dict.fromkeys(given))
+
+
+def _holds(
+    entry: Mapping[str, Any], key: str, capabilities: frozenset[str], where: str
+) -> bool | None:
+    """Whether a rule's condition on the container and machine holds; None where there is none.
+
+    All parts of `includes` must hold, any part of `excludes` does.
+    """
+    condition = _get(entry, key, dict, where)
+    if not condition:
+        return None
+    where = f"{where}{key}."
+    _refuse_unknown(condition, frozenset({"caps", "arches", "minKernel"}), where)
+    caps = [kernel_capabilities.parse(name) for name in _list(condition, "caps", str, where)]
+    arches = _list(condition, "arches", str, where)
+    kernel = _get(condition, "minKernel", str, where)
+    join = all if key == "includes" else any
+    parts = [cap in capabilities for cap in caps]
+    if arches:
+        parts.append(_GO_MACHINES.get(MACHINE) in arches)
+    if kernel:
+        if not re.fullmatch(r"\d{1,4}\.\d{1,4}", kernel):
+            raise InvalidArgument(f"{where}minKernel: {kernel!r:.60} is no version as 4.8")
+        parts.append(_version(os.uname().release) >= _version(kernel))
+    return join(parts)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+
+
+# -- the runtime spec's form to a program --------------------------------------------------------
+
+
+def _rule(rule: Mapping[str, Any], where: str) -> tuple[list[str], bpf.Clause]:
+    names = _list(rule, "names", str, where)
+    if not names:
+        raise InvalidArgument(f"{where}names: none are given")
+    action = _action(rule, "action", "errnoRet", where)
+    conditions = [
+        _condition(entry, f"{where}args[{index}].", narrow=names == ["socket"])
+        for index, entry in enumerate(_list(rule, "args", dict, where))
+    ]
+    return names, bpf.Clause(action, tuple(conditions))
+
+
+def _condition(entry: Mapping[str, Any], where: str, *, narrow: bool) -> bpf.Condition:
+    _refuse_unknown(entry, frozenset({"index", "value", "valueTwo", "op"}), where)
+    index = _number(entry, "index", 5, where) or 0
+    value = _number(entry, "value", (1 << 64) - 1, where) or 0
+    second = _number(entry, "valueTwo", (1 << 64) - 1, where) or 0
+    op = _one_of(entry, "op", _OPERATORS, where).removeprefix("SCMP_CMP_").lower()
+    return bpf.Condition(index, op, value, second, narrow)
+
+
+def _action(entry: Mapping[str, Any], key: str, errno_key: str, where: str) -> int:
+    action = _ACTIONS[_one_of(entry, key, _ACTIONS, where)]
+    number = _number(entry, errno_key, _MAX_ERRNO, where)
+    if action in (bpf.ERRNO, bpf.TRACE):
+        return action | (_EPERM if number is None else number)
+    return action
+
+
+def _program(profile: Mapping[str, Any]) -> bytes:
+    _refuse_unknown(profile, _SPEC_KEYS, "")
+    default = _action(profile, "defaultAction", "defaultErrnoRet", "")
+    rules = []
+    for index, entry in enumerate(_list(profile, "syscalls", dict, "")):
+        where = f"syscalls[{index}]."
+        _refuse_unknown(entry, _SPEC_RULE_KEYS, where)
+        names, clause = _rule(entry, where)
+        rules.append((names, [clause]))
+    # Calls newer than all that the profile knows are missing, not forbidden: programs then take the
+    # older one.
+    refuses = default & 0xFFFF0000 == bpf.ERRNO
+    missing = bpf.ERRNO | _ENOSYS if refuses else default
+    tables = calls.tables(rules, _list(profile, "architectures", str, ""))
+    program = bpf.assemble(tables, default, missing, bpf.KILL_PROCESS)
+    if len(program) > _MAX_PROGRAM:
+        raise InvalidArgument(f"its program has {len(program) // 8} instructions, more than 4096")
+    return program
+
+
+# -- the cache -----------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=64)
+def _cached(source: bytes, capabilities: frozenset[str], cache: Path | None) -> bytes:
+    if cache is None:
+        return _program(_resolve(source, capabilities))
+    told = repr((MACHINE, os.uname().release, sorted(capabilities))).encode()
+    key = hashlib.sha256(b"\0".join((_FORMAT, told, source))).hexdigest()
+    path = cache / f"{key}.bpf"
+    program = _read(path)
+    if program is None:
+        program = _program(_resolve(source, capabilities))
+        _write(path, program)
+    return program
+
+
+def _read(path: Path) -> bytes | None:
+    """Read a program that bears out its own digest; any other file is as none."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    digest, program = data[:_DIGEST], data[_DIGEST:]
+    whole = program and len(program) % 8 == 0 and len(program) <= _MAX_PROGRAM
+    return program if whole and hashlib.sha256(program).digest() == digest else None
+
+
+def _write(path: Path, program: bytes) -> None:
+    """Keep a program for other processes; that it can't be kept is no reason not to use it."""
+    with contextlib.suppress(OSError):
+        fd, temporary = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(hashlib.sha256(program).digest() + program)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink()
+            raise

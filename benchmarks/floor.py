@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.contestant import Contestant, first_line, prepare, program
 from benchmarks.scratch import BenchmarkError
+from pycontainers.lifecycle.seccomp import compile_profile
+from pycontainers.lifecycle.security import DEFAULT_CAPABILITIES
 
 if TYPE_CHECKING:
     from benchmarks.scratch import Scratch
@@ -26,13 +27,13 @@ _SOURCES: Final = ("floor.c", "floor_init.c")
 class FloorPrograms:
     """The compiled floor, and what each of its processes is given."""
 
-    def __init__(self, scratch: Scratch, *, seccomp: bool) -> None:
+    def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
         self._binary = str(scratch.directory / "floor")
         here = Path(__file__).parent
         sources = [str(here / name) for name in _SOURCES]
         prepare([program("gcc"), "-O2", "-static", "-o", self._binary, *sources], scratch)
-        self._filter = _compiled_filter(scratch) if seccomp else "-"
+        self._filter = _compiled_filter(scratch)
         self._cgroups = scratch.make_cgroups()
         self._count = 0
 
@@ -86,10 +87,8 @@ class Floor(Contestant):
 
 def _compiled_filter(scratch: Scratch) -> str:
     """Write the engine's own default filter where the floor can read it."""
-    # Looked up when needed: the floor can be measured without the engine.
-    profiles = importlib.import_module("pycontainers.lifecycle.seccomp")
-    security = importlib.import_module("pycontainers.lifecycle.security")
-    compiled = profiles.compile_profile("default", capabilities=security.DEFAULT_CAPABILITIES)
+    compiled = compile_profile("default", capabilities=DEFAULT_CAPABILITIES)
+    assert compiled is not None
     path = scratch.directory / "default.bpf"
     path.write_bytes(compiled)
     return str(path)

@@ -13,11 +13,22 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pycontainers as pc
 from benchmarks.peers import IDLE, TRUE
 
 _SETTLING_TIME = 1.0  # seconds
+
+
+class Memory(NamedTuple):
+    """A proportional set size in KiB, and the part of it that maps no file.
+
+    The rest depends on strangers: it falls when any other process maps the same files.
+    """
+
+    pss: int
+    own: int
 
 
 def main() -> None:
@@ -38,14 +49,16 @@ def main() -> None:
             assert started.pid is not None
             workloads.add(started.pid)
         after = _engine_memory(workloads)
-    print(json.dumps({"before": before, "after": after, "containers": int(count)}))
+    sizes = {"before": before.pss, "own_before": before.own, "after": after.pss}
+    print(json.dumps({**sizes, "own_after": after.own, "containers": int(count)}))
 
 
-def _engine_memory(workloads: set[int]) -> int:
-    """Add up the PSS of this process and its descendants that are no workload."""
+def _engine_memory(workloads: set[int]) -> Memory:
+    """Add up the memory of this process and its descendants that are no workload."""
     gc.collect()
     time.sleep(_SETTLING_TIME)
-    return sum(_pss(pid) for pid in _family(os.getpid(), without=workloads))
+    parts = [_pss(pid) for pid in _family(os.getpid(), without=workloads)]
+    return Memory(sum(part.pss for part in parts), sum(part.own for part in parts))
 
 
 def _family(root: int, *, without: set[int]) -> list[int]:
@@ -64,12 +77,12 @@ def _family(root: int, *, without: set[int]) -> list[int]:
     return family
 
 
-def _pss(pid: int) -> int:
+def _pss(pid: int) -> Memory:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-    return 0
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines if "Pss" in line}
+        return Memory(sizes["Pss"], sizes["Pss_Anon"] + sizes["Pss_Shmem"])
+    return Memory(0, 0)
 
 
 if __name__ == "__main__":

@@ -90,14 +90,16 @@ def _import_target(results: Results) -> Target:
     promise = "`import pycontainers` in at most 50 ms more than the bare interpreter"
     if not results.imports:
         return Target(promise, None, False)
-    bare, imported, *_ = (median(samples) for samples in results.imports.values())
-    milliseconds = (imported - bare) * 1000
-    return Target(promise, f"{milliseconds:.1f} ms", milliseconds <= 50)
+    bare, imported, used = (median(samples) * 1000 for samples in results.imports.values())
+    measured = f"{imported - bare:.1f} ms; with `run` named {used - bare:.1f} ms"
+    return Target(promise, measured, imported - bare <= 50)
 
 
 def _per_container(results: Results) -> float:
+    """Give KiB; the larger of two figures, as strangers' use of our files lowers the PSS."""
     memory = results.memory
-    return (memory["after"] - memory["before"]) / memory["containers"]
+    grown = max(memory["after"] - memory["before"], memory["own_after"] - memory["own_before"])
+    return grown / memory["containers"]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

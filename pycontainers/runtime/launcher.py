@@ -56,6 +56,7 @@ class Launcher:
         self.own_pid_namespace = namespaces.open_namespace(os.getpid(), "pid")
         self.detached_layers = preparation.takes_detached_layers()
         self.zygote = zygote
+        self.doing: plan.AnyStep | None = None
         self.spare: Newborn | None = None
         self.expected: tuple[list[Any], socket.socket] | None = None
 
@@ -101,32 +102,36 @@ class Launcher:
         """Start a container: a spare newborn or a new one gets its orders and its mounts."""
         given = fds[1 + request["stdio"] :]
         newborn: Newborn | None = None
-        doing: plan.Beside | None = None
+        self.doing = None
         try:
             newborn = self.newborn(request["birth"])
             newborn.given_fds = given
             beside: list[plan.Beside] = [plan.unpack(step) for step in request["beside"]]
             while beside and isinstance(beside[0], plan.MakeCgroup):
-                doing = beside.pop(0)
-                preparation.perform(doing, newborn)
+                self.perform(beside.pop(0), newborn)
             newborn.order(request["steps"], fds, request["stdio"])
-            for doing in beside:
-                preparation.perform(doing, newborn)
+            for step in beside:
+                self.perform(step, newborn)
             newborn.hand_over_mounts()
         except BrokenPipeError:
             pass  # init met an error of its own and tells of it
         except (KernelError, OSError) as error:
-            _tell(channel, failure(doing, error))
+            _tell(channel, failure(self.doing, error))
+            if newborn is not None:
+                newborn.dismiss()
         if newborn is None:
             return
-        if doing is not None and not newborn.ordered:
-            newborn.dismiss()
         live = Live(newborn.pid, newborn.pidfd, channel)
         live.container_id, live.newborn = request["id"], newborn
         self.containers[request["id"]] = live
         self.watch(live)
         if self.expected is None:
             self.conceive(request["birth"])
+
+    def perform(self, step: plan.Beside, newborn: Newborn) -> None:
+        """Carry out one step, and remember it for the account of a failure."""
+        self.doing = step
+        preparation.perform(step, newborn)
 
     def newborn(self, birth: list[Any]) -> Newborn:
         """Give the spare newborn, where it was born as asked, or a new one."""
@@ -146,8 +151,10 @@ class Launcher:
         pid, pidfd = self.zygote.born()
         newborn = Newborn(pid, pidfd, ours, birth, detached_layers=self.detached_layers)
         try:
-            for step in birth[1]:
-                preparation.bring_up(plan.unpack(step), newborn, self.ranges)
+            for packed in birth[1]:
+                step: plan.BirthStep = plan.unpack(packed)
+                self.doing = step
+                preparation.bring_up(step, newborn, self.ranges)
             newborn.announce()
         except BaseException:
             newborn.abort(self.ranges)

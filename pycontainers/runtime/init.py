@@ -272,6 +272,9 @@ def _become_user(step: BecomeUser, init: Init) -> None:
     except OSError as error:
         hint = "the ids must lie within the container's id map" if error.errno == 22 else None
         raise KernelError(error.errno or 0, f"setresuid({uid}), group {gid}", hint=hint) from None
+    # A change of ids takes both of these back.
+    processes.set_dumpable(False)
+    processes.die_with_parent()
 
 
 def _enter_directory(step: EnterDirectory, init: Init) -> None:

@@ -45,11 +45,13 @@ class Live:
 class Launcher:
     """The loop over requests, ends of processes, and the end of the application."""
 
-    def __init__(self, run_directory: str, zygote: Zygote) -> None:
+    def __init__(self, run_directory: str, zygote: Zygote, guard_fd: int) -> None:
         self.control = socket.socket(fileno=CONTROL_FD)
         self.poll = select.epoll()
         self.poll.register(CONTROL_FD, select.EPOLLIN)
         self.poll.register(OWNER_FD, select.EPOLLIN)
+        self.poll.register(guard_fd, select.EPOLLIN)
+        self.guard_fd = guard_fd
         self.live: dict[int, Live] = {}
         self.containers: dict[str, Live] = {}
         self.ranges = IdRanges(run_directory)
@@ -66,6 +68,8 @@ class Launcher:
             for fd, _ in self.poll.poll():
                 if fd in self.live:
                     self.bury(self.live[fd])
+                elif fd == self.guard_fd:
+                    os._exit(1)  # and so everything in this PID namespace
                 elif fd == OWNER_FD or not self.serve():
                     self.end()
 
@@ -73,8 +77,13 @@ class Launcher:
         """Kill every container and take its cgroup away."""
         for live in self.live.values():
             processes.send_signal(live.pidfd, signal.SIGKILL)
-        for live in list(self.live.values()):
-            self.bury(live)
+        for fd in (CONTROL_FD, OWNER_FD, self.guard_fd):
+            self.poll.unregister(fd)
+        # As they end, not one by one: a container's init ends after all that were executed in it
+        # have been reaped, which is for this process to do.
+        while self.live:
+            for fd, _ in self.poll.poll():
+                self.bury(self.live[fd])
         os._exit(0)
 
     def serve(self) -> bool:
@@ -293,15 +302,15 @@ def main(run_directory: str) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     gc.disable()
     gc.freeze()
+    guard_fd = processes.pidfd_open(os.getpid())
     pid, pidfd = namespaces.clone3(namespaces.CLONE_NEWPID | namespaces.CLONE_NEWNS)
     if pid == 0:
-        processes.die_with_parent()
         processes.set_name("pycontainers")
         # The host's unmounts reach this namespace, so that it keeps no disk busy; nothing leaves.
         mounts.mount(None, "/", None, mounts.MS_SLAVE | mounts.MS_REC)
         flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
         mounts.mount("proc", "/proc", "proc", flags)
-        Launcher(run_directory, Zygote()).run()
+        Launcher(run_directory, Zygote(), guard_fd).run()
     os.close(CONTROL_FD)
     os.close(OWNER_FD)
     os._exit(processes.wait(pidfd).status)

@@ -215,6 +215,8 @@ def _owner(born: Newborn) -> Iterator[None]:
     finally:
         syscall.setfsuid(0)
         syscall.setfsgid(0)
+        # A change of ids sets this back to what fs.suid_dumpable says.
+        processes.set_dumpable(False)
 
 
 def _clone(

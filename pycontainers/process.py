@@ -157,10 +157,13 @@ class Process:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self.kill()
-        self.close()
-        self.wait()
+        try:
+            if error is not None:
+                self.kill()
+            self.close()
+            self.wait()
+        finally:
+            self._running.close()
 
     def __repr__(self) -> str:
         code = self.poll()

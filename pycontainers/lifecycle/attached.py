@@ -243,11 +243,8 @@ class Attached:
             if self._timer is not None:
                 self._timer.cancel()
             if self.running is not None:
-                if (
-                    self.running.lost and self.cgroup
-                ):  # lost with the launcher, who takes the cgroup away
-                    self.cgroup.kill()
-                    self.cgroup.remove()
+                if self.running.lost:
+                    self._bury()
                 self.running.close()
             self._close_input()
             if not self.options.ephemeral:
@@ -291,6 +288,13 @@ class Attached:
         with contextlib.suppress(EngineError, OSError):
             if self.running is not None and self.running.news() is None:
                 self.expire()
+
+    def _bury(self) -> None:
+        """Do what the launcher, which was killed, can do no more."""
+        self.services.forget_dead_launcher()
+        if self.cgroup is not None:
+            self.cgroup.kill()
+            self.cgroup.remove()
 
     def _close_input(self) -> None:
         if self._input_fd >= 0:

@@ -157,6 +157,9 @@ class Running:
                 self._status.close()
                 self._status = None
 
+    def __del__(self) -> None:
+        self.close()
+
     def _take(self, message: dict[str, Any], fds: list[int]) -> None:
         if "started" in message:
             (self.pidfd,) = fds

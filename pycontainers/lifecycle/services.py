@@ -51,15 +51,19 @@ class Services:
 
     def launcher(self) -> Launcher:
         """Give the launcher; a new one where there is none yet or the last one has ended."""
+        self.forget_dead_launcher()
         with self._lock:
-            if self._launcher is not None and not self._launcher.alive():
-                self._launcher.close()
-                self._launcher = None
-                recovery.recover(self.root, self.database, self.snapshots, self.cgroups)
             if self._launcher is None:
                 self._launcher = Launcher(run_directory())
                 self.cgroups.adopt(self._launcher.pid)
             return self._launcher
+
+    def forget_dead_launcher(self) -> None:
+        """Reap a launcher that has been killed; the next use starts another."""
+        with self._lock:
+            if self._launcher is not None and not self._launcher.alive():
+                self._launcher.close()
+                self._launcher = None
 
     def cgroup(self, name: str) -> Cgroup | None:
         """Give a container's cgroup, None where this host has none that can be used.

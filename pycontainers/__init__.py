@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainers.command import run
     from pycontainers.container import Container
-    from pycontainers.doctor import Report, doctor
+    from pycontainers.diagnosis import Report, doctor
     from pycontainers.engine import Engine
     from pycontainers.errors import (
         BadExecutable,
@@ -48,7 +48,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "command": ("run",),
     "container": ("Container",),
-    "doctor": ("Report", "doctor"),
+    "diagnosis": ("Report", "doctor"),
     "engine": ("Engine",),
     "errors": (
         "BadExecutable",

@@ -303,7 +303,8 @@ def program_steps(
         plan.SetCapabilities(
             capabilities.mask(sets.permitted),
             capabilities.mask(sets.effective),
-            capabilities.mask(sets.inheritable),
+            # The kernel wants what is ambient inheritable too; bundles often leave that out.
+            capabilities.mask(sets.inheritable) | capabilities.mask(sets.ambient),
             capabilities.mask(sets.ambient),
         )
     )

@@ -41,7 +41,11 @@ def make_spec(
     (source, target) of the image's own read-only mounts.
     """
     mapped = options.userns == "auto" and not options.privileged
-    granted = security.granted_capabilities(options, frozenset(capabilities.NUMBERS))
+    known = frozenset(capabilities.NUMBERS)
+    if not mapped and not options.cap_add:
+        # A user namespace's root has all of them in there; the host's has what this process has.
+        known = frozenset(capabilities.names(capabilities.current().permitted))
+    granted = security.granted_capabilities(options, known)
     return runtime.Spec(
         process=_process(options, config, granted),
         root=runtime.Root(path=str(rootfs), readonly=options.read_only),

@@ -259,7 +259,7 @@ def _become_user(step: BecomeUser, init: Init) -> None:
     if step.user not in ("", "0", "root", "0:0", "root:root"):
         found = users.look_up(init.slash_fd, step.user)
         uid, gid, init.home = found.uid, found.gid, found.home
-        groups = sorted({*groups, *found.groups})
+        groups = sorted({gid, *groups, *found.groups})
     if os.isatty(0):
         os.fchown(0, uid, -1)
     # Kept over the change of user, so that the next step can choose; execve drops them for others

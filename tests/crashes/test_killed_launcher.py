@@ -111,7 +111,9 @@ def test_a_container_of_a_killed_launcher_starts_again_with_what_it_wrote(
     helper: str, own: pc.Engine, own_image: pc.Image
 ) -> None:
     script = "test -e /note && exit 7; echo kept >/note; exec sleep 60"
-    with pc.Container.run(own_image, ["sh", "-c", script], engine=own, ephemeral=False) as container:
+    with pc.Container.run(
+        own_image, ["sh", "-c", script], engine=own, ephemeral=False
+    ) as container:
         while container.exec(["test", "-e", "/note"]).exit_code:
             time.sleep(0.01)
         _kill(own, helper)

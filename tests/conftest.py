@@ -14,10 +14,10 @@ import pycontainers as pc
 from tests import leaks
 
 APPLETS = (
-    "[ ash awk cat chmod chown cp cut date dd df dmesg echo env false find free grep head hostname id "
-    "ifconfig ip kill ln ls mkdir mkfifo mknod mount mv nc nice nproc ping printenv ps pwd readlink rm "
-    "rmdir sed seq setsid sh sleep sort stat stty su sync tail tar tee test timeout top touch tr true "
-    "tty umount uname unshare usleep wc which whoami xargs yes"
+    "[ ash awk cat chmod chown cp cut date dd df dmesg echo env false find free grep head hostname "
+    "id ifconfig ip kill ln ls mkdir mkfifo mknod mount mv nc nice nproc ping printenv ps pwd "
+    "readlink rm rmdir sed seq setsid sh sleep sort stat stty su sync tail tar tee test timeout "
+    "top touch tr true tty umount uname unshare usleep wc which whoami xargs yes"
 ).split()
 
 

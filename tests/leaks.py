@@ -17,7 +17,7 @@ import pycontainers as pc
 from pycontainers.kernel import syscall
 
 _PR_SET_CHILD_SUBREAPER = 36
-_OURS = ("anon_inode:[pidfd]", "anon_inode:[eventpoll]", "anon_inode:[fscontext]", "socket:",
+_OURS = ("anon_inode:[pidfd]", "anon_inode:[fscontext]",
          "/memfd:", "net:[", "user:[", "mnt:[", "pid:[", "cgroup:[")  # fmt: skip
 
 Stock = dict[str, set[str]]
@@ -26,7 +26,7 @@ Stock = dict[str, set[str]]
 def snapshot() -> Stock:
     """Take stock of everything that a container engine can leave behind on a host.
 
-    From the first look on this process adopts what its descendants orphan (PR_SET_CHILD_SUBREAPER(2const)),
+    From the first look on this process adopts what its descendants orphan, as a subreaper does,
     so that nothing a crashed one had started gets out of sight.
     """
     syscall.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -6,14 +6,15 @@ import os
 import struct
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pycontainers as pc
 
 
-def sh(image: pc.Image, engine: pc.Engine, script: str, **options: object) -> str:
-    result = pc.run(["sh", "-c", script], image=image, engine=engine, **options)  # type: ignore[arg-type]
+def sh(image: pc.Image, engine: pc.Engine, script: str, **options: Any) -> str:
+    result = pc.run(["sh", "-c", script], image=image, engine=engine, **options)
     assert result.exit_code == 0, result.stderr
     return str(result.stdout).strip()
 

@@ -45,7 +45,7 @@ class Application:
         flags: Sequence[str] = ("-W", "error"),
         terminal: int | None = None,
     ) -> None:
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._said = b""
         code = _PRELUDE + textwrap.dedent(program)
         python = [sys.executable, *flags, "-c", code, str(root), str(rootfs)]

@@ -47,7 +47,7 @@ def _spoil(whole: plan.Plan, where: str, step: plan.AnyStep) -> plan.Plan:
 
 def _attempt(engine: pc.Engine, image: pc.Image, where: str, step: plan.AnyStep) -> pc.LaunchError:
     services = engine.services()
-    attached = Attached(services, new_id(), Options(command=["true"]), image.source())
+    attached = Attached(services, new_id(), Options.of(["true"], ephemeral=True), image.source())
     attached.create()
     whole, given = attached.plan()
     streams = Streams()
@@ -96,7 +96,7 @@ def test_a_message_that_is_nonsense_ends_the_launcher_and_a_new_one_serves(
 
     with pytest.raises(pc.EngineError):
         launcher._answer({"op": "nonsense"})
-    answers = []
+    answers: list[str] = []
     while "on\n" not in answers and len(answers) < 5:
         try:
             answers.append(pc.run(["echo", "on"], image=own_image, engine=own).stdout)

@@ -1,4 +1,4 @@
-"""A data root without space: errors that say so, nothing lost, and all is well once there is space."""
+"""A data root without space: errors that say so, and nothing lost once there is space again."""
 
 from __future__ import annotations
 

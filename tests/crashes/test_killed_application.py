@@ -155,7 +155,8 @@ def test_recovery_spares_what_a_living_process_has(root: Path, busybox: Path) ->
             pc.Container.run(image, ["sleep", "60"], engine=engine, ephemeral=ephemeral)
             for ephemeral in (True, False)
         ]
-        containers.append(pc.Container.create(image, ["echo", "late"], engine=engine, ephemeral=False))
+        late = pc.Container.create(image, ["echo", "late"], engine=engine, ephemeral=False)
+        containers.append(late)
         say("go")
         sys.stdin.readline()
         containers[2].start()

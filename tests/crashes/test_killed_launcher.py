@@ -75,7 +75,7 @@ def test_the_next_run_works_after_a_helper_was_killed(
     assert pc.run(["echo", "one"], image=own_image, engine=own).stdout == "one\n"
 
     _kill(own, helper)
-    answers = []
+    answers: list[str] = []
     while "two\n" not in answers and len(answers) < 5:  # the moment of the death may be met
         try:
             answers.append(pc.run(["echo", "two"], image=own_image, engine=own).stdout)

@@ -233,7 +233,8 @@ def test_helpers_load_the_standard_library_only(image: pc.Image, engine: pc.Engi
 
 def test_opt_outs_open_what_they_say(image: pc.Image, engine: pc.Engine) -> None:
     def said(script: str, **options: Any) -> str:
-        return pc.run(["sh", "-c", script], image=image, engine=engine, **options).stdout.strip()
+        result = pc.run(["sh", "-c", script], image=image, engine=engine, **options)
+        return str(result.stdout).strip()
 
     assert said("cat /proc/self/uid_map", userns="host").split() == ["0", "0", "4294967295"]
     assert said("grep Seccomp: /proc/self/status", seccomp="unconfined").endswith("0")

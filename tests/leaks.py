@@ -113,7 +113,8 @@ def _descendants() -> set[int]:
                 fields = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()
             except OSError:
                 continue
-            parents[int(entry)] = int(fields[1])
+            if fields[0] != b"Z":  # what this process adopted is not for it to reap
+                parents[int(entry)] = int(fields[1])
     family = {os.getpid()}
     while more := {pid for pid, parent in parents.items() if parent in family} - family:
         family |= more
@@ -137,7 +138,7 @@ def _network_namespaces(family: set[int]) -> set[str]:
             found.add(os.readlink(f"/proc/{pid}/ns/net"))
         except OSError:
             continue
-    return found
+    return found - {os.readlink("/proc/self/ns/net")}
 
 
 def _firewall_tables() -> set[str]:

@@ -115,6 +115,8 @@ class Attached:
         with self._lock:
             self._must_not_run("started")
             if self.running is not None:
+                if self.running.lost:
+                    self._bury()
                 self.running.close()
                 self.running = None
             self.timed_out = False

@@ -125,7 +125,10 @@ class Attached:
             if not self.options.ephemeral:
                 self.services.snapshots.prepare(self.id)
             todo, given = self.plan()
-            self.running = self.services.launcher().start(todo, stdio, given)
+            try:
+                self.running = self.services.launcher().start(todo, stdio, given)
+            except EngineError:  # it was killed since it was last used; a new one takes its place
+                self.running = self.services.launcher().start(todo, stdio, given)
             return self.running
 
     def note_started(self) -> None:

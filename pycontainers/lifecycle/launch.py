@@ -229,6 +229,7 @@ class Launcher:
 
     def __init__(self, run_directory: Path) -> None:
         self._control, theirs = sockets.pair()
+        self._dead = False
         owner_fd = processes.pidfd_open(os.getpid())
         try:
             self._guard, self.pid = _spawn(theirs.fileno(), owner_fd, str(run_directory))
@@ -238,7 +239,7 @@ class Launcher:
 
     def alive(self) -> bool:
         """Whether the launcher still serves."""
-        return not processes.has_ended(self._guard)
+        return not self._dead and not processes.has_ended(self._guard)
 
     def start(self, plan: Plan, stdio: list[int], given: list[int]) -> Running:
         """Have a container started; the descriptors stay the caller's."""
@@ -304,6 +305,7 @@ class Launcher:
             try:
                 sockets.send(self._control, request, (channel.fileno(), *fds))
             except (BrokenPipeError, ConnectionResetError):
+                self._dead = True
                 raise EngineError("the launcher has ended", hint="try again") from None
 
 

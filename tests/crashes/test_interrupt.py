@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
-from tests import leaks
 from tests.crashes.application import Application
 
 _CALLS = {
@@ -76,26 +73,3 @@ def test_ctrl_c_on_a_terminal_reaches_the_application_only(root: Path, busybox: 
     finally:
         os.close(master)
         os.close(slave)
-
-
-def test_an_interrupt_at_any_moment_leaves_nothing(root: Path, busybox: Path) -> None:
-    program = """
-        say("go")
-        try:
-            while True:
-                pc.run(["true"], image=image, engine=engine, ephemeral=False)
-        except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        say(pc.run(["echo", "again"], image=image, engine=engine).stdout)
-    """
-    before = leaks.snapshot()
-    for delay in random.Random(3).choices(range(300), k=8):
-        with Application(program, root, busybox) as application:
-            assert application.line() == "go"
-            time.sleep(delay / 1000)
-
-            application.signal_group(signal.SIGINT)
-
-            assert application.lines() == ["again", ""]
-        leaks.assert_none_since(before)
-        assert leaks.in_root(root) == []

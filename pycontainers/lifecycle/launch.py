@@ -174,7 +174,7 @@ class Running:
         else:
             if self.failure is None:
                 self.failure = _launch_error(message)
-            if "step" in message and self.pidfd >= 0:
+            if message.get("end_follows"):
                 return  # the launcher kills what it began, and tells of that end
             self.end = End(Exit(127, 0, 0.0, 0.0), Usage(), None, time.monotonic())
 

@@ -125,7 +125,7 @@ class Launcher:
         except BrokenPipeError:
             pass  # init met an error of its own and tells of it
         except (KernelError, OSError) as error:
-            _tell(channel, failure(self.doing, error))
+            _tell(channel, {**failure(self.doing, error), "end_follows": newborn is not None})
             if newborn is not None:
                 newborn.dismiss()
         if newborn is None:

@@ -9,12 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import KernelError
+from pycontainers.kernel.cgroups import base
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _GONE: Final = (errno.ENOENT, errno.ENODEV)
 _REMOVAL_TIME: Final = 2.0  # seconds
+_ATTEMPTS: Final = 100
 
 
 def read(path: str) -> str | None:
@@ -74,6 +79,25 @@ def make(directory: str) -> None:
         os.mkdir(directory, 0o755)
     except OSError as error:
         raise KernelError(error.errno or 0, f"mkdir({directory!r})") from None
+
+
+def make_for_container(directory: str, prepare: Callable[[str], object]) -> None:
+    """Make a container's cgroup, and where the one of all containers is missing, `prepare` that.
+
+    An engine that closes tidies that away while it is empty, so that it may go again in between.
+    """
+    parent = os.path.dirname(directory)
+    for attempt in range(_ATTEMPTS):
+        try:
+            if attempt:
+                prepare(parent)
+            make(directory)
+            return
+        except KernelError as error:
+            if error.errno != errno.ENOENT or os.path.basename(parent) != base.PARENT:
+                raise
+            failure = error
+    raise failure
 
 
 def subgroups(directory: str) -> list[str]:

@@ -250,25 +250,22 @@ class V1Cgroup(base.Cgroup):
 
 def _make(directory: str, *, cpuset: bool) -> None:
     """Make a container's directory, and first the one that holds those of all containers."""
-    parent = os.path.dirname(directory)
-    try:
-        files.make(directory)
-    except KernelError as error:
-        if error.errno != errno.ENOENT or os.path.basename(parent) != base.PARENT:
-            raise
-        try:
-            files.make(parent)
-        except KernelError as problem:
-            if problem.errno != errno.EEXIST:  # another process was faster
-                raise
-        files.make(directory)
+    files.make_for_container(directory, _make_parent)
     if cpuset:
         # A new one has no processors, and nobody can join it until it has (cpuset(7)).
-        for below in (parent, directory):
+        for below in (os.path.dirname(directory), directory):
             for name in ("cpuset.cpus", "cpuset.mems"):
                 if not (files.read(f"{below}/{name}") or "").strip():
                     above = files.read(f"{os.path.dirname(below)}/{name}") or ""
                     files.write(f"{below}/{name}", above.strip())
+
+
+def _make_parent(directory: str) -> None:
+    try:
+        files.make(directory)
+    except KernelError as error:
+        if error.errno != errno.EEXIST:  # another process was faster
+            raise
 
 
 def _set_memory(directory: str, memory: int, memory_swap: int | None) -> None:

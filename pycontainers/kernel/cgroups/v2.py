@@ -31,17 +31,15 @@ class V2Cgroup(base.Cgroup):
 
     def create(self, limits: base.Limits) -> None:
         """Make the cgroup with its limits; where that fails, nothing of it remains."""
-        parent = os.path.dirname(self.directory)
-        if extra := set(base.needed(limits)) - set(base.ALWAYS):
+        extra = set(base.needed(limits)) - set(base.ALWAYS)
+
+        def ready(parent: str) -> None:
+            prepare(parent)
             enable(parent, extra)
-        try:
-            files.make(self.directory)
-        except KernelError as error:
-            if error.errno != errno.ENOENT or os.path.basename(parent) != base.PARENT:
-                raise
-            prepare(parent)  # tidied away since, as it was empty
-            enable(parent, extra)
-            files.make(self.directory)
+
+        if extra:
+            ready(os.path.dirname(self.directory))
+        files.make_for_container(self.directory, ready)
         try:
             self._set(limits)
         except KernelError:

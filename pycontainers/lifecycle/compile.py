@@ -35,6 +35,7 @@ _FLAGS: Final = {  # option: (flag of mount(2), attribute of mount_setattr(2))
 }
 _IGNORED: Final = {"rw", "suid", "dev", "exec", "bind", "rbind", "idmap", "ridmap", "rprivate",
                    "private", "relatime", "strictatime"}  # fmt: skip
+_CGROUP: Final = "/sys/fs/cgroup"
 _RLIM_INFINITY: Final = (1 << 64) - 1
 
 
@@ -44,7 +45,8 @@ class Place:
 
     `lower` are overlay layers, topmost first, and `upper` the directory of upper and work (None: in
     memory, `size` bytes at most); with `directory` that directory itself is the root.  `cgroup` and
-    `limits` are in their plain form.  `seccomp_fd` is the filter's position among the given
+    `limits` are in their plain form.  `trees` are the host's directories that the image shows: they
+    are as lasting as its layers.  `seccomp_fd` is the filter's position among the given
     descriptors.
     """
 
@@ -52,6 +54,7 @@ class Place:
     upper: str | None = None
     size: int | None = None
     directory: str | None = None
+    trees: tuple[str, ...] = ()
     cgroup: dict[str, Any] | None = None
     limits: dict[str, Any] = attrs.field(factory=dict)
     hierarchies: tuple[str, ...] | None = None
@@ -71,13 +74,38 @@ def compile_plan(container_id: str, spec: runtime.Spec, place: Place) -> plan.Pl
     for entry in spec.linux.namespaces:
         if entry.path:
             raise NotSupported(f"joining the namespace {entry.path} is not supported")
+    birth = _birth(spec)
     trees = _Trees(first=int(_has_dev(spec)))
-    mount_steps = _mount_steps(spec, place, trees)
-    return plan.Plan(
-        id=container_id,
-        birth=_birth(spec),
-        beside=[*_beside(spec, place), *trees.steps],
-        steps=[*_early_steps(spec, place), *mount_steps, *_process_steps(spec, place)],
+    root, mount_steps = _root(spec, place), _mount_steps(spec, place, trees)
+    enter = [*_enter_steps(spec), *mount_steps, *_hiding_steps(spec)]
+    beside = _limit_steps(spec, place)
+    steps = _naming_steps(spec, place)
+    if _can_be_ready(spec, place):
+        early = [step for step in enter if not isinstance(step, plan.MountCgroups)]
+        steps += [step for step in enter if isinstance(step, plan.MountCgroups)]
+        birth = plan.Birth(
+            birth.namespaces, [*birth.launcher, root, *trees.steps], [*birth.init, *early]
+        )
+    else:
+        beside += [root, *trees.steps]
+        steps += enter
+    return plan.Plan(container_id, birth, beside, [*steps, *_process_steps(spec, place)])
+
+
+def _can_be_ready(spec: runtime.Spec, place: Place) -> bool:
+    """Whether the root file system is the same for every container alike, so that a spare has it.
+
+    What a container writes to on disk is its own, and what the caller mounts may change; what is
+    mounted over /proc or /sys has to come after the container's cgroup, which is its own as well.
+    """
+    if place.directory is not None or place.upper is not None:
+        return False
+    usual = {"/proc", "/sys", _CGROUP}
+    return all(
+        mount.destination in usual
+        if mount.destination.startswith(("/proc", "/sys"))
+        else not _is_bind(mount) or mount.source in place.trees
+        for mount in spec.mounts
     )
 
 
@@ -128,32 +156,32 @@ def _birth(spec: runtime.Spec) -> plan.Birth:
     return plan.Birth(names, launcher, init)
 
 
-def _beside(spec: runtime.Spec, place: Place) -> list[plan.Beside]:
+def _limit_steps(spec: runtime.Spec, place: Place) -> list[plan.Beside]:
     steps: list[plan.Beside] = []
     if place.cgroup is not None:
         steps.append(plan.MakeCgroup(place.cgroup, place.limits))
     for limit in spec.process.rlimits:
         soft, hard = (-1 if n == _RLIM_INFINITY else n for n in (limit.soft, limit.hard))
         steps.append(plan.SetLimit(limit.type.removeprefix("RLIMIT_").lower(), soft, hard))
+    return steps
+
+
+def _root(spec: runtime.Spec, place: Place) -> plan.Root:
     idmapped = _idmapped(spec)
     attributes = mounts.MOUNT_ATTR_NODEV
     if spec.process.no_new_privileges:
         attributes |= mounts.MOUNT_ATTR_NOSUID
     if place.directory is not None:
-        steps.append(plan.MountDirectory(place.directory, idmapped, attributes))
-    else:
-        steps.append(
-            plan.MountRoot(list(place.lower), place.upper, place.size, idmapped, attributes)
-        )
-    return steps
+        return plan.MountDirectory(place.directory, idmapped, attributes)
+    return plan.MountRoot(list(place.lower), place.upper, place.size, idmapped, attributes)
 
 
 def _idmapped(spec: runtime.Spec) -> bool:
     return any(entry.type == "user" for entry in spec.linux.namespaces)
 
 
-def _early_steps(spec: runtime.Spec, place: Place) -> list[plan.Step]:
-    """Give what init does while the launcher makes its mounts, and the change of root."""
+def _naming_steps(spec: runtime.Spec, place: Place) -> list[plan.Step]:
+    """Give what makes a container this one; while its mounts are made, where they are not yet."""
     kinds = [entry.type for entry in spec.linux.namespaces]
     steps: list[plan.Step] = []
     if place.cgroup is not None:
@@ -163,10 +191,24 @@ def _early_steps(spec: runtime.Spec, place: Place) -> list[plan.Step]:
         steps.append(plan.NewCgroupNamespace())
     if spec.hostname and "uts" in kinds:
         steps.append(plan.SetHostname(spec.hostname))
-    steps += [plan.TakeMounts(), plan.EnterRoot(), plan.MountKernelFilesystems()]
+    return steps
+
+
+def _enter_steps(spec: runtime.Spec) -> list[plan.Step]:
+    steps: list[plan.Step] = [plan.TakeMounts(), plan.EnterRoot(), plan.MountKernelFilesystems()]
     if spec.linux.sysctl:
         # Before /proc/sys becomes read-only.
         steps.append(plan.WriteSysctls(list(spec.linux.sysctl.items())))
+    return steps
+
+
+def _hiding_steps(spec: runtime.Spec) -> list[plan.Step]:
+    steps: list[plan.Step] = []
+    if spec.linux.masked_paths:
+        steps.append(plan.Mask(list(spec.linux.masked_paths)))
+    read_only = [*spec.linux.readonly_paths, *(["/"] if spec.root.readonly else [])]
+    if read_only:
+        steps.append(plan.MakeReadOnly(read_only))
     return steps
 
 
@@ -174,7 +216,7 @@ class _Trees:
     """The mounts that the launcher makes, numbered as init will receive them."""
 
     def __init__(self, *, first: int) -> None:
-        self.steps: list[plan.Beside] = []
+        self.steps: list[plan.CloneTree] = []
         self._first = first
 
     def add(self, step: plan.CloneTree) -> int:
@@ -191,7 +233,7 @@ def _mount_steps(spec: runtime.Spec, place: Place, trees: _Trees) -> list[plan.S
         if mount.type == "cgroup":
             if place.hierarchies is not None:
                 steps.append(plan.MountCgroups(list(place.hierarchies)))
-        elif mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options:
+        elif _is_bind(mount):
             index = trees.add(
                 plan.CloneTree(
                     mount.source,
@@ -207,12 +249,11 @@ def _mount_steps(spec: runtime.Spec, place: Place, trees: _Trees) -> list[plan.S
             steps.append(plan.AttachTree(0, "/dev"))
         else:
             steps.append(plan.MountNew(mount.type, mount.destination, flags, ",".join(data)))
-    if spec.linux.masked_paths:
-        steps.append(plan.Mask(list(spec.linux.masked_paths)))
-    read_only = [*spec.linux.readonly_paths, *(["/"] if spec.root.readonly else [])]
-    if read_only:
-        steps.append(plan.MakeReadOnly(read_only))
     return steps
+
+
+def _is_bind(mount: runtime.Mount) -> bool:
+    return mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options
 
 
 def _wants_idmap(options: Sequence[str]) -> bool:

@@ -105,6 +105,8 @@ class Services:
         filter_fd, filter_size = self.filter(profile, granted)
         place = compiling.Place(
             lower=source.layers,
+            upper=None if options.ephemeral else "",  # named by each container's own plan
+            trees=tuple(path for path, _ in source.trees),
             cgroup={} if self.cgroups.controllers else None,
             limits=limits._asdict(),
             hierarchies=self.cgroups.hierarchies(limits),

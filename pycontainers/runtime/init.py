@@ -105,15 +105,18 @@ def await_orders(launcher: socket.socket, early: list[Step], container_pidfd: in
             perform(step, init)
     except BaseException as error:  # nothing may return into the zygote's code
         failed = error
+        launcher.send(b"failed", socket.MSG_NOSIGNAL)  # so that it is not kept as a spare
     try:
-        received = sockets.receive(launcher)
-        if received is not None:
+        while received := sockets.receive(launcher):
             order, fds = received
+            if "steps" not in order:
+                continue  # mounts, for a step that has not been reached
             steps = init.take(order, fds[: order["cgroups"]], fds[order["cgroups"] :])
             if failed is None:
                 run(init, steps)
             else:
                 _report(init, step, failed)
+            break
     finally:
         os._exit(_LAUNCH_FAILED)
 

@@ -7,6 +7,7 @@ for whatever reason, the kernel kills every one of them, and no container can es
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -51,6 +52,7 @@ class Launcher:
         self.poll.register(CONTROL_FD, select.EPOLLIN)
         self.poll.register(OWNER_FD, select.EPOLLIN)
         self.poll.register(guard_fd, select.EPOLLIN)
+        self.poll.register(zygote.fileno(), select.EPOLLIN)
         self.guard_fd = guard_fd
         self.live: dict[int, Live] = {}
         self.containers: dict[str, Live] = {}
@@ -65,9 +67,13 @@ class Launcher:
     def run(self) -> NoReturn:
         """Serve until the application ends or says so; then kill and clean up."""
         while True:
-            for fd, _ in self.poll.poll():
+            events = self.poll.poll()
+            for fd, _ in events:
                 if fd in self.live:
                     self.bury(self.live[fd])
+                elif fd == self.zygote.fileno():
+                    if len(events) == 1:  # all that somebody waits for comes first
+                        self.ready_spare()
                 elif fd == self.guard_fd:
                     os._exit(1)  # and so everything in this PID namespace
                 elif fd == OWNER_FD or not self.serve():
@@ -77,7 +83,7 @@ class Launcher:
         """Kill every container and take its cgroup away."""
         for live in self.live.values():
             processes.send_signal(live.pidfd, signal.SIGKILL)
-        for fd in (CONTROL_FD, OWNER_FD, self.guard_fd):
+        for fd in (CONTROL_FD, OWNER_FD, self.guard_fd, self.zygote.fileno()):
             self.poll.unregister(fd)
         # As they end, not one by one: a container's init ends after all that were executed in it
         # have been reaped, which is for this process to do.
@@ -146,7 +152,7 @@ class Launcher:
         """Give the spare newborn, where it was born as asked, or a new one."""
         spare, self.spare = self.spare, None
         if spare is not None:
-            if spare.birth == birth and not processes.has_ended(spare.pidfd):
+            if spare.serves(birth):
                 return spare
             spare.abort(self.ranges)
         return self.give_birth(birth)
@@ -160,20 +166,35 @@ class Launcher:
         pid, pidfd = self.zygote.born()
         newborn = Newborn(pid, pidfd, ours, birth, detached_layers=self.detached_layers)
         try:
-            for packed in birth[1]:
-                step: plan.BirthStep = plan.unpack(packed)
-                self.doing = step
-                preparation.bring_up(step, newborn, self.ranges)
+            steps: list[plan.BirthStep] = [plan.unpack(packed) for packed in birth[1]]
+            if steps and isinstance(steps[0], plan.MapIds):
+                self.bring_up(steps.pop(0), newborn)
             newborn.announce()
+            for step in steps:
+                self.bring_up(step, newborn)
+            newborn.hand_over_mounts()
         except BaseException:
             newborn.abort(self.ranges)
             raise
         return newborn
 
+    def bring_up(self, step: plan.BirthStep, newborn: Newborn) -> None:
+        """Carry out one step of a birth, and remember it for the account of a failure."""
+        self.doing = step
+        preparation.bring_up(step, newborn, self.ranges)
+
+    def ready_spare(self) -> None:
+        """Bring the expected newborn up as a spare; what fails now will fail again, and be told."""
+        if self.expected is not None:
+            with contextlib.suppress(KernelError, OSError):
+                self.spare = self.give_birth(self.expected[0])
+
     def conceive(self, birth: list[Any]) -> None:
         """Ask for a newborn, which comes while other work is done."""
         if self.expected is not None:
-            self.give_birth(self.expected[0]).abort(self.ranges)
+            (_, ours), self.expected = self.expected, None
+            pid, pidfd = self.zygote.born()
+            Newborn(pid, pidfd, ours, [], detached_layers=False).abort(self.ranges)
         ours, theirs = sockets.pair()
         with theirs:
             flags = sum(namespaces.NAMESPACES[name] for name in birth[0])
@@ -195,8 +216,7 @@ class Launcher:
                     tree = cgroup.subgroup(request["tree"])
                     tree.create(base.Limits())
                     cgroup_fds += tree.join_fds()
-                if self.expected is not None:
-                    self.spare = self.give_birth(self.expected[0])
+                self.ready_spare()
                 self.zygote.conceive(0, [], theirs, container.pidfd)
                 pid, pidfd = self.zygote.born()
                 preparation.order(ours, request["steps"], request["stdio"], cgroup_fds, fds)

@@ -338,8 +338,9 @@ class Execute(NamedTuple):
         return f"execute {self.argv[0]}"
 
 
-BirthStep: TypeAlias = MapIds | MakeDev
-Beside: TypeAlias = MakeCgroup | SetLimit | MountRoot | MountDirectory | CloneTree
+Root: TypeAlias = MountRoot | MountDirectory
+BirthStep: TypeAlias = MapIds | MakeDev | Root | CloneTree
+Beside: TypeAlias = MakeCgroup | SetLimit | Root | CloneTree
 Step: TypeAlias = (
     JoinCgroup
     | JoinNamespaces
@@ -369,16 +370,14 @@ Step: TypeAlias = (
     | Execute
 )
 AnyStep: TypeAlias = BirthStep | Beside | Step
-_KINDS: Final[dict[str, Any]] = {
-    kind.__name__: kind for kind in (*get_args(BirthStep), *get_args(Beside), *get_args(Step))
-}
+_KINDS: Final[dict[str, Any]] = {kind.__name__: kind for kind in get_args(AnyStep)}
 
 
 class Birth(NamedTuple):
-    """What a new container is before it knows what it will be.
+    """What a new container is before it knows its name, its limits and its program.
 
     `namespaces` it is born into, what the launcher does for it, and what its init does at once.
-    The launcher keeps one such container spare, so that most starts find this part done.
+    The launcher keeps one such container spare, so that a start like the last one finds this done.
     """
 
     namespaces: list[str]

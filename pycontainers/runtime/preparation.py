@@ -76,6 +76,7 @@ class Newborn:
         self._dev_fd = -1
         self._root_fd = -1
         self._tree_fds: list[int] = []
+        self._shown: dict[str, tuple[int, int]] = {}
 
     def map_ids(self, step: MapIds, ranges: IdRanges) -> None:
         """Give the user namespace its ids."""
@@ -103,10 +104,24 @@ class Newborn:
         self.ordered = True
 
     def hand_over_mounts(self) -> None:
-        """Give init the mounts made for it, and let go of all but what the end needs."""
+        """Give init the mounts made for it, if any, and let go of all but what the end needs."""
+        if self._root_fd < 0:
+            return
         trees = self._tree_fds if self._dev_fd < 0 else [self._dev_fd, *self._tree_fds]
         sockets.send(self._ready, {}, (self._root_fd, *trees))
         self._close_fds()
+
+    def serves(self, birth: list[Any]) -> bool:
+        """Whether this spare is what a birth would make now.
+
+        A path may have come to name another file since it was mounted here.
+        """
+        if self.birth != birth or processes.has_ended(self.pidfd):
+            return False
+        with contextlib.suppress(BlockingIOError):
+            self._ready.recv(1, socket.MSG_DONTWAIT)
+            return False  # it failed
+        return all(_identity(path) == identity for path, identity in self._shown.items())
 
     def dismiss(self) -> None:
         """Kill a newborn that will not be used."""
@@ -138,12 +153,15 @@ class Newborn:
         if isinstance(step, MountDirectory):
             self._root_fd = _clone(step.path, self, step.attributes, step.idmapped, recursive=True)
         else:
+            self._shown |= {path: _identity(path) for path in step.lower}
             with _owner(self):
                 self._root_fd = _mount_root(step, self)
 
     def add_tree(self, step: CloneTree) -> None:
         """Make a mount that init will attach."""
         source: str | int = step.source if step.fd is None else self.given_fds[step.fd]
+        if isinstance(source, str):
+            self._shown[source] = _identity(source)
         fd = _clone(source, self, step.attributes, step.idmapped, recursive=step.recursive)
         self._tree_fds.append(fd)
 
@@ -168,6 +186,8 @@ def bring_up(step: BirthStep, born: Newborn, ranges: IdRanges) -> None:
             born.map_ids(step, ranges)
         case MakeDev():
             born.make_dev(step)
+        case MountRoot() | MountDirectory() | CloneTree():
+            perform(step, born)
         case _:
             assert_never(step)
 
@@ -186,6 +206,15 @@ def perform(step: Beside, born: Newborn) -> None:
             born.add_tree(step)
         case _:
             assert_never(step)
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Tell a file from another of the same name; (-1, -1) is a missing one."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return -1, -1
+    return facts.st_dev, facts.st_ino
 
 
 def _set_limit(step: SetLimit, pid: int) -> None:

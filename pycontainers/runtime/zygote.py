@@ -43,6 +43,10 @@ class Zygote:
             fds.append(container_pidfd)
         sockets.send(self._socket, {"flags": flags, "early": early}, tuple(fds))
 
+    def fileno(self) -> int:
+        """Give the descriptor that is readable when a newborn is there; for epoll(7)."""
+        return self._socket.fileno()
+
     def born(self) -> tuple[int, int]:
         """Wait for the next newborn: its pid, and a pidfd that is the caller's to close."""
         received = sockets.receive(self._socket)
@@ -58,7 +62,13 @@ def _serve(requests: socket.socket) -> NoReturn:
     processes.die_with_parent()
     processes.set_name("zygote")
     own_namespace = namespaces.open_namespace(os.getpid(), "pid")
-    while received := sockets.receive(requests):
+    while True:
+        try:
+            received = sockets.receive(requests)
+        except ConnectionResetError:  # the launcher has just been killed
+            break
+        if received is None:
+            break
         message, fds = received
         pid = -1
         try:

@@ -89,7 +89,8 @@ def compile_plan(container_id: str, spec: runtime.Spec, place: Place) -> plan.Pl
     else:
         beside += [root, *trees.steps]
         steps += enter
-    return plan.Plan(container_id, birth, beside, [*steps, *_process_steps(spec, place)])
+    steps += _process_steps(spec, place)
+    return plan.Plan(container_id, birth, beside, steps, birth.packed())
 
 
 def _can_be_ready(spec: runtime.Spec, place: Place) -> bool:
@@ -125,7 +126,7 @@ def personal(
         plan.SetHostname(hostname) if isinstance(step, plan.SetHostname) else step
         for step in template.steps
     ]
-    return plan.Plan(container_id, template.birth, beside, steps)
+    return template._replace(id=container_id, beside=beside, steps=steps)
 
 
 def _has_dev(spec: runtime.Spec) -> bool:

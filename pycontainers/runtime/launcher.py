@@ -62,7 +62,8 @@ class Launcher:
         self.zygote = zygote
         self.doing: plan.AnyStep | None = None
         self.spare: Newborn | None = None
-        self.expected: tuple[list[Any], socket.socket] | None = None
+        self.expected: tuple[str, socket.socket] | None = None
+        self.known: tuple[str, plan.Birth] = "", plan.Birth([], [], [])
 
     def run(self) -> NoReturn:
         """Serve until the application ends or says so; then kill and clean up."""
@@ -148,7 +149,7 @@ class Launcher:
         self.doing = step
         preparation.perform(step, newborn)
 
-    def newborn(self, birth: list[Any]) -> Newborn:
+    def newborn(self, birth: str) -> Newborn:
         """Give the spare newborn, where it was born as asked, or a new one."""
         spare, self.spare = self.spare, None
         if spare is not None:
@@ -157,7 +158,7 @@ class Launcher:
             spare.abort(self.ranges)
         return self.give_birth(birth)
 
-    def give_birth(self, birth: list[Any]) -> Newborn:
+    def give_birth(self, birth: str) -> Newborn:
         """Have a container's init cloned, and do for it what its birth asks."""
         if self.expected is None or self.expected[0] != birth:
             self.conceive(birth)
@@ -166,7 +167,7 @@ class Launcher:
         pid, pidfd = self.zygote.born()
         newborn = Newborn(pid, pidfd, ours, birth, detached_layers=self.detached_layers)
         try:
-            steps: list[plan.BirthStep] = [plan.unpack(packed) for packed in birth[1]]
+            steps = self.known[1].launcher.copy()
             if steps and isinstance(steps[0], plan.MapIds):
                 self.bring_up(steps.pop(0), newborn)
             newborn.announce()
@@ -189,16 +190,17 @@ class Launcher:
             with contextlib.suppress(KernelError, OSError):
                 self.spare = self.give_birth(self.expected[0])
 
-    def conceive(self, birth: list[Any]) -> None:
+    def conceive(self, birth: str) -> None:
         """Ask for a newborn, which comes while other work is done."""
         if self.expected is not None:
             (_, ours), self.expected = self.expected, None
             pid, pidfd = self.zygote.born()
-            Newborn(pid, pidfd, ours, [], detached_layers=False).abort(self.ranges)
+            Newborn(pid, pidfd, ours, "", detached_layers=False).abort(self.ranges)
+        if self.known[0] != birth:
+            self.known = birth, plan.Birth.unpack(birth)
         ours, theirs = sockets.pair()
         with theirs:
-            flags = sum(namespaces.NAMESPACES[name] for name in birth[0])
-            self.zygote.conceive(flags, birth[2], theirs)
+            self.zygote.conceive(self.known[1], theirs)
         self.expected = birth, ours
 
     def do_exec(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
@@ -217,7 +219,7 @@ class Launcher:
                     tree.create(base.Limits())
                     cgroup_fds += tree.join_fds()
                 self.ready_spare()
-                self.zygote.conceive(0, [], theirs, container.pidfd)
+                self.zygote.conceive_within(container.pidfd, theirs)
                 pid, pidfd = self.zygote.born()
                 preparation.order(ours, request["steps"], request["stdio"], cgroup_fds, fds)
             finally:

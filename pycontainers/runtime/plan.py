@@ -7,6 +7,7 @@ its birth, by the launcher beside it, and by the container's init.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, get_args
 
 if TYPE_CHECKING:
@@ -384,6 +385,16 @@ class Birth(NamedTuple):
     launcher: list[BirthStep]
     init: list[Step]
 
+    def packed(self) -> str:
+        """Give it as text: births with the same text are the same."""
+        return json.dumps([self.namespaces, *([*map(pack, part)] for part in self[1:])])
+
+    @classmethod
+    def unpack(cls, packed: str) -> Birth:
+        """Make it again from `packed()`."""
+        names, launcher, init = json.loads(packed)
+        return cls(names, [*map(unpack, launcher)], [*map(unpack, init)])
+
 
 class Plan(NamedTuple):
     """All that is done to start one container: its birth, then two sides that work side by side."""
@@ -392,6 +403,7 @@ class Plan(NamedTuple):
     birth: Birth
     beside: list[Beside]
     steps: list[Step]
+    packed_birth: str = ""  # made once for all plans that share a birth
 
     def __str__(self) -> str:
         return "\n".join(f"{who:8} {step}" for who, step in self.lines())
@@ -412,7 +424,7 @@ class Plan(NamedTuple):
         """Give the plan as JSON-able values."""
         return {
             "id": self.id,
-            "birth": [self.birth.namespaces, *([*map(pack, part)] for part in self.birth[1:])],
+            "birth": self.packed_birth or self.birth.packed(),
             "beside": [pack(step) for step in self.beside],
             "steps": [pack(step) for step in self.steps],
         }

@@ -57,7 +57,7 @@ class Newborn:
         pid: int,
         pidfd: int,
         ready: socket.socket,
-        birth: list[Any],
+        birth: str,
         *,
         detached_layers: bool,
     ) -> None:
@@ -111,7 +111,7 @@ class Newborn:
         sockets.send(self._ready, {}, (self._root_fd, *trees))
         self._close_fds()
 
-    def serves(self, birth: list[Any]) -> bool:
+    def serves(self, birth: str) -> bool:
         """Whether this spare is what a birth would make now.
 
         A path may have come to name another file since it was mounted here.

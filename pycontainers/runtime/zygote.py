@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pycontainers.errors import EngineError, KernelError
 from pycontainers.kernel import namespaces, processes, sockets
@@ -24,24 +24,24 @@ class Zygote:
 
     def __init__(self) -> None:
         self._socket, theirs = sockets.pair()
+        self._told: plan.Birth | None = None
         pid, _pidfd = namespaces.clone3(0)
         if pid == 0:
             self._socket.close()
             _serve(theirs)
         theirs.close()
 
-    def conceive(
-        self,
-        flags: int,
-        early: list[Any],
-        orders: socket.socket,
-        container_pidfd: int | None = None,
-    ) -> None:
-        """Ask for a newborn in new namespaces, or in the PID namespace of a container."""
-        fds = [orders.fileno()]
-        if container_pidfd is not None:
-            fds.append(container_pidfd)
-        sockets.send(self._socket, {"flags": flags, "early": early}, tuple(fds))
+    def conceive(self, birth: plan.Birth, orders: socket.socket) -> None:
+        """Ask for a newborn in new namespaces."""
+        if birth is not self._told:
+            early = [plan.pack(step) for step in birth.init]
+            sockets.send(self._socket, {"namespaces": birth.namespaces, "early": early})
+            self._told = birth
+        sockets.send(self._socket, {}, (orders.fileno(),))
+
+    def conceive_within(self, container_pidfd: int, orders: socket.socket) -> None:
+        """Ask for a newborn in the PID namespace of a container."""
+        sockets.send(self._socket, {}, (orders.fileno(), container_pidfd))
 
     def fileno(self) -> int:
         """Give the descriptor that is readable when a newborn is there; for epoll(7)."""
@@ -62,6 +62,8 @@ def _serve(requests: socket.socket) -> NoReturn:
     processes.die_with_parent()
     processes.set_name("zygote")
     own_namespace = namespaces.open_namespace(os.getpid(), "pid")
+    flags = 0
+    early: list[Step] = []
     while True:
         try:
             received = sockets.receive(requests)
@@ -70,20 +72,23 @@ def _serve(requests: socket.socket) -> NoReturn:
         if received is None:
             break
         message, fds = received
-        pid = -1
+        if message:  # unpacked here, once for all newborns to come
+            flags = sum(namespaces.NAMESPACES[name] for name in message["namespaces"])
+            early = [plan.unpack(step) for step in message["early"]]
+            continue
+        pid, within = -1, len(fds) > 1
         try:
-            if len(fds) > 1:
+            if within:
                 # The child shall be born in there: one fork less than to join it afterwards.
                 namespaces.setns(fds[1], namespaces.CLONE_NEWPID)
-            pid, pidfd = namespaces.clone3(message["flags"], sibling=True)
+            pid, pidfd = namespaces.clone3(0 if within else flags, sibling=True)
             if pid == 0:
                 processes.die_with_parent()
-                early: list[Step] = [plan.unpack(step) for step in message["early"]]
-                container_pidfd = fds[1] if len(fds) > 1 else -1
-                init.await_orders(socket.socket(fileno=fds[0]), early, container_pidfd)
+                orders = socket.socket(fileno=fds[0])
+                init.await_orders(orders, [] if within else early, fds[1] if within else -1)
         except KernelError as error:
             sockets.send(requests, {"errno": error.errno, "call": error.call})
-        if len(fds) > 1:
+        if within:
             namespaces.setns(own_namespace, namespaces.CLONE_NEWPID)
         if pid > 0:
             sockets.send(requests, {"errno": 0, "pid": pid}, (pidfd,))

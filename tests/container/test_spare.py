@@ -75,12 +75,18 @@ def test_a_start_that_failed_does_not_spoil_the_next(
 def test_starts_of_many_kinds_in_turn_get_what_they_asked(
     engine: pc.Engine, image: pc.Image
 ) -> None:
-    asked = [{}, {"hostname": "one"}, {"read_only": True}, {"userns": "host"}, {"sysctls": {}}] * 3
+    asked: list[dict[str, object]] = [
+        {},
+        {"hostname": "one"},
+        {"read_only": True},
+        {"userns": "host"},
+        {},
+    ] * 3
     said = []
 
     for options in asked:
         command = ["sh", "-c", "touch /x 2>/dev/null && echo writes; cat /proc/self/uid_map"]
-        result = pc.run(command, image=image, engine=engine, **options)  # type: ignore[arg-type]
+        result = pc.run(command, image=image, engine=engine, **options)  # type: ignore[call-overload]
         said.append(("writes" in result.stdout, " 4294967295" in result.stdout))
 
     assert said == [(not o.get("read_only"), o.get("userns") == "host") for o in asked]

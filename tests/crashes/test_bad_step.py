@@ -35,9 +35,11 @@ _IMPOSSIBLE: dict[str, tuple[str, plan.AnyStep]] = {
 
 def _spoil(whole: plan.Plan, where: str, step: plan.AnyStep) -> plan.Plan:
     """Put an impossible step into a plan, among those that are carried out at that place."""
+    birth = whole.birth
+    whole = whole._replace(packed_birth="")
     lists: dict[str, Callable[[], plan.Plan]] = {
-        "birth": lambda: whole._replace(birth=whole.birth._replace(launcher=[step])),  # type: ignore[list-item]
-        "birth init": lambda: whole._replace(birth=whole.birth._replace(init=[step])),  # type: ignore[list-item]
+        "birth": lambda: whole._replace(birth=birth._replace(launcher=[step])),  # type: ignore[list-item]
+        "birth init": lambda: whole._replace(birth=birth._replace(init=[step])),  # type: ignore[list-item]
         "beside": lambda: whole._replace(beside=[*whole.beside, step]),  # type: ignore[list-item]
         "init": lambda: whole._replace(steps=[*whole.steps[:1], step, *whole.steps[1:]]),  # type: ignore[list-item]
         "late": lambda: whole._replace(steps=[*whole.steps[:-1], step, whole.steps[-1]]),  # type: ignore[list-item]

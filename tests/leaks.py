@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pycontainers as pc
+from pycontainers import engine as engines
 from pycontainers.kernel import syscall
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -159,3 +160,11 @@ def _descriptors() -> set[str]:
         if target.startswith(_OURS) or "state.db" in target:
             found.add(f"{entry} -> {target}")
     return found
+
+
+def cgroups_of_containers() -> list[str]:
+    """Name the cgroups of containers, without those of this process's spare ones."""
+    opened = list(engines._opened.values())
+    spares = {services.spare_cgroup for services in opened}
+    names = {name for services in opened for name in services.cgroups.listing()}
+    return sorted(names - spares)

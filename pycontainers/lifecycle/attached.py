@@ -50,6 +50,7 @@ class Attached:
         self.running: Running | None = None
         self.timed_out = False
         self.removed = False
+        self._cgroup_name = ""
         self._executed = 0
         self._input_fd = -1
         self._kept: dict[str, tuple[output.Stream, threading.Event]] = {}
@@ -72,12 +73,12 @@ class Attached:
     def plan(self) -> tuple[plan.Plan, list[int]]:
         """Give the plan of a start, and the descriptors that it takes."""
         template, given = self.services.template(self.options, self.source)
-        self.cgroup = self.services.cgroup(self.id)
+        self.cgroup = self.services.cgroup(self._cgroup_name)
         upper = None if self.options.ephemeral else str(self.services.snapshots.path(self.id))
         made = compiling.personal(
             template,
             self.id,
-            self.cgroup.plain() if self.cgroup else {},
+            self.cgroup.plain() if self.cgroup else None,
             upper,
             self.options.hostname or self.id[:12],
         )
@@ -89,7 +90,8 @@ class Attached:
         """Write the container's row, after everything that can be refused has been looked at."""
         services = self.services
         services.template(self.options, self.source)
-        self.cgroup = services.cgroup(self.id)
+        self._cgroup_name = services.cgroup_name()
+        self.cgroup = services.cgroup(self._cgroup_name)
         services.database.add_container(
             ContainerRow(
                 id=self.id,
@@ -125,10 +127,11 @@ class Attached:
             if not self.options.ephemeral:
                 self.services.snapshots.prepare(self.id)
             todo, given = self.plan()
+            next_cgroup = self.services.following()
             try:
-                self.running = self.services.launcher().start(todo, stdio, given)
+                self.running = self.services.launcher().start(todo, stdio, given, next_cgroup)
             except EngineError:  # it was killed since it was last used; a new one takes its place
-                self.running = self.services.launcher().start(todo, stdio, given)
+                self.running = self.services.launcher().start(todo, stdio, given, next_cgroup)
             return self.running
 
     def note_started(self) -> None:

@@ -92,7 +92,7 @@ def run_bundle(
     container_id = new_id()
     limits = _limits(spec.linux.resources)
     services.cgroups.check(limits)
-    cgroup = services.cgroup(container_id)
+    cgroup = services.cgroup(services.cgroup_name())
     program = seccomp.compile_runtime_spec(spec.linux.seccomp) if spec.linux.seccomp else None
     filter_fd, size = (None, 0) if program is None else services.hold(program)
     place = compiling.Place(
@@ -113,7 +113,7 @@ def run_bundle(
 
     try:
         given = [] if filter_fd is None else [filter_fd]
-        running = services.launcher().start(todo, streams.theirs, given)
+        running = services.launcher().start(todo, streams.theirs, given, services.following())
         streams.started()
         out, err = run_to_end(
             running, streams, feed=feed, limit=limit, timeout=timeout, late=expire

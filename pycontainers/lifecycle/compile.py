@@ -35,7 +35,6 @@ _FLAGS: Final = {  # option: (flag of mount(2), attribute of mount_setattr(2))
 }
 _IGNORED: Final = {"rw", "suid", "dev", "exec", "bind", "rbind", "idmap", "ridmap", "rprivate",
                    "private", "relatime", "strictatime"}  # fmt: skip
-_CGROUP: Final = "/sys/fs/cgroup"
 _RLIM_INFINITY: Final = (1 << 64) - 1
 
 
@@ -77,56 +76,46 @@ def compile_plan(container_id: str, spec: runtime.Spec, place: Place) -> plan.Pl
     birth = _birth(spec)
     trees = _Trees(first=int(_has_dev(spec)))
     root, mount_steps = _root(spec, place), _mount_steps(spec, place, trees)
-    enter = [*_enter_steps(spec), *mount_steps, *_hiding_steps(spec)]
-    beside = _limit_steps(spec, place)
-    steps = _naming_steps(spec, place)
+    enter = [*_cgroup_steps(spec, place), *_enter_steps(spec), *mount_steps, *_hiding_steps(spec)]
+    cgroup = [] if place.cgroup is None else [plan.MakeCgroup(place.limits)]
     if _can_be_ready(spec, place):
-        early = [step for step in enter if not isinstance(step, plan.MountCgroups)]
-        steps += [step for step in enter if isinstance(step, plan.MountCgroups)]
-        birth = plan.Birth(
-            birth.namespaces, [*birth.launcher, root, *trees.steps], [*birth.init, *early]
-        )
+        launcher = [*cgroup, *birth.launcher, root, *trees.steps]
+        birth = plan.Birth(birth.namespaces, launcher, [*birth.init, *enter])
+        beside: list[plan.Beside] = [*_limit_steps(spec)]
+        steps = [*_naming_steps(spec), *_process_steps(spec, place)]
     else:
-        beside += [root, *trees.steps]
-        steps += enter
-    steps += _process_steps(spec, place)
-    return plan.Plan(container_id, birth, beside, steps, birth.packed())
+        beside = [*cgroup, *_limit_steps(spec), root, *trees.steps]
+        steps = [*_naming_steps(spec), *enter, *_process_steps(spec, place)]
+    return plan.Plan(container_id, place.cgroup, birth, beside, steps, birth.packed())
 
 
 def _can_be_ready(spec: runtime.Spec, place: Place) -> bool:
     """Whether the root file system is the same for every container alike, so that a spare has it.
 
-    What a container writes to on disk is its own, and what the caller mounts may change; what is
-    mounted over /proc or /sys has to come after the container's cgroup, which is its own as well.
+    What a container writes to on disk is its own, and what the caller mounts may change.
     """
     if place.directory is not None or place.upper is not None:
         return False
-    usual = {"/proc", "/sys", _CGROUP}
-    return all(
-        mount.destination in usual
-        if mount.destination.startswith(("/proc", "/sys"))
-        else not _is_bind(mount) or mount.source in place.trees
-        for mount in spec.mounts
-    )
+    return all(not _is_bind(mount) or mount.source in place.trees for mount in spec.mounts)
 
 
 def personal(
-    template: plan.Plan, container_id: str, cgroup: dict[str, Any], upper: str | None, hostname: str
+    template: plan.Plan,
+    container_id: str,
+    cgroup: dict[str, Any] | None,
+    upper: str | None,
+    hostname: str,
 ) -> plan.Plan:
     """Give the plan of one container from that of another which differs in these four only."""
-    beside: list[plan.Beside] = []
-    for step in template.beside:
-        if isinstance(step, plan.MakeCgroup):
-            beside.append(step._replace(cgroup=cgroup))
-        elif isinstance(step, plan.MountRoot):
-            beside.append(step._replace(upper=upper))
-        else:
-            beside.append(step)
+    beside: list[plan.Beside] = [
+        step._replace(upper=upper) if isinstance(step, plan.MountRoot) else step
+        for step in template.beside
+    ]
     steps: list[plan.Step] = [
         plan.SetHostname(hostname) if isinstance(step, plan.SetHostname) else step
         for step in template.steps
     ]
-    return template._replace(id=container_id, beside=beside, steps=steps)
+    return template._replace(id=container_id, cgroup=cgroup, beside=beside, steps=steps)
 
 
 def _has_dev(spec: runtime.Spec) -> bool:
@@ -157,10 +146,8 @@ def _birth(spec: runtime.Spec) -> plan.Birth:
     return plan.Birth(names, launcher, init)
 
 
-def _limit_steps(spec: runtime.Spec, place: Place) -> list[plan.Beside]:
-    steps: list[plan.Beside] = []
-    if place.cgroup is not None:
-        steps.append(plan.MakeCgroup(place.cgroup, place.limits))
+def _limit_steps(spec: runtime.Spec) -> list[plan.SetLimit]:
+    steps = []
     for limit in spec.process.rlimits:
         soft, hard = (-1 if n == _RLIM_INFINITY else n for n in (limit.soft, limit.hard))
         steps.append(plan.SetLimit(limit.type.removeprefix("RLIMIT_").lower(), soft, hard))
@@ -181,17 +168,18 @@ def _idmapped(spec: runtime.Spec) -> bool:
     return any(entry.type == "user" for entry in spec.linux.namespaces)
 
 
-def _naming_steps(spec: runtime.Spec, place: Place) -> list[plan.Step]:
-    """Give what makes a container this one; while its mounts are made, where they are not yet."""
-    kinds = [entry.type for entry in spec.linux.namespaces]
+def _naming_steps(spec: runtime.Spec) -> list[plan.Step]:
+    named = spec.hostname and any(entry.type == "uts" for entry in spec.linux.namespaces)
+    return [plan.SetHostname(spec.hostname)] if named else []
+
+
+def _cgroup_steps(spec: runtime.Spec, place: Place) -> list[plan.Step]:
     steps: list[plan.Step] = []
     if place.cgroup is not None:
         # Joined first: the cgroup namespace takes the cgroup it is made in as its root.
         steps.append(plan.JoinCgroup())
-    if "cgroup" in kinds:
+    if any(entry.type == "cgroup" for entry in spec.linux.namespaces):
         steps.append(plan.NewCgroupNamespace())
-    if spec.hostname and "uts" in kinds:
-        steps.append(plan.SetHostname(spec.hostname))
     return steps
 
 

@@ -241,9 +241,18 @@ class Launcher:
         """Whether the launcher still serves."""
         return not self._dead and not processes.has_ended(self._guard)
 
-    def start(self, plan: Plan, stdio: list[int], given: list[int]) -> Running:
-        """Have a container started; the descriptors stay the caller's."""
-        request = {"op": "start", **plan.plain(), "stdio": len(stdio)}
+    def start(
+        self,
+        plan: Plan,
+        stdio: list[int],
+        given: list[int],
+        following: dict[str, Any] | None = None,
+    ) -> Running:
+        """Have a container started; the descriptors stay the caller's.
+
+        `following` is the cgroup that a spare container is made in, in its plain form.
+        """
+        request = {"op": "start", **plan.plain(), "stdio": len(stdio), "next": following}
         return self._ask(request, [*stdio, *given])
 
     def execute(

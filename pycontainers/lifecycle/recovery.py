@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 def recover(root: DataRoot, database: Database, snapshots: Snapshots, cgroups: Host) -> None:
     """Take away what containers of ended processes left behind; raises StoreError, KernelError."""
     orphans = any(_is_orphan(row) for row in database.containers())
-    if not orphans and not _strays(database, snapshots) and not _unfinished(root):
+    lost = _lost(cgroups)
+    if not orphans and not lost and not _strays(database, snapshots) and not _unfinished(root):
         return
     with root.locked():
         for row in database.containers():
             if _is_orphan(row):
                 bury(row, database, snapshots)
+        for name in _lost(cgroups):
+            cgroups.cgroup(name).remove()
         for container_id in _strays(database, snapshots):
             snapshots.remove(container_id)
         with paths.directory(root.layers) as layers_fd:
@@ -57,6 +60,16 @@ def _lives(pid: int, start: int) -> bool:
         return False
     os.close(pidfd)
     return True
+
+
+def _lost(cgroups: Host) -> list[str]:
+    """Name empty cgroups of ended processes, which have no row: those of their spare containers."""
+    found = []
+    for name in cgroups.listing():
+        pid, start, *_ = [*name.split("-"), ""]
+        if pid.isdigit() and start.isdigit() and not _lives(int(pid), int(start)):
+            found.append(name)
+    return [name for name in found if not cgroups.cgroup(name).pids()]
 
 
 def _unfinished(root: DataRoot) -> list[str]:

@@ -5,6 +5,7 @@ One such set belongs to an engine and a process; a forked child makes its own.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pycontainers.runtime import plan
 
 _TEMPLATES: Final = 256  # kept at one time
+_numbers = itertools.count(1)
 
 
 class Services:
@@ -41,6 +43,7 @@ class Services:
         self.snapshots = Snapshots(root.containers)
         self.cgroups: Host = find_host()
         self.attached: dict[str, Attached] = {}
+        self.spare_cgroup: str | None = None
         self.collector = Collector()
         self.images: dict[str, Any] = {}
         self._templates: dict[tuple[Options, Source], tuple[plan.Plan, list[int]]] = {}
@@ -62,8 +65,36 @@ class Services:
         """Reap a launcher that has been killed; the next use starts another."""
         with self._lock:
             if self._launcher is not None and not self._launcher.alive():
-                self._launcher.close()
-                self._launcher = None
+                self._end_launcher()
+
+    def _end_launcher(self) -> None:
+        if self._launcher is not None:
+            self._launcher.close()
+            self._launcher = None
+            name, self.spare_cgroup = self.spare_cgroup, None
+            if name is not None and self.cgroups.controllers:
+                self.cgroups.cgroup(name).remove()  # it is there where the launcher was killed
+
+    def cgroup_name(self) -> str:
+        """Give the name of a new container's cgroup: that of the spare container, if there is one.
+
+        It tells whose it is, so that recovery can judge what a crash has left.
+        """
+        with self._lock:
+            name, self.spare_cgroup = self.spare_cgroup, None
+        return name or self._new_name()
+
+    def following(self) -> dict[str, Any] | None:
+        """Give the cgroup in which the launcher shall make a spare container, in its plain form."""
+        with self._lock:
+            if self.spare_cgroup is None:
+                self.spare_cgroup = self._new_name()
+            name = self.spare_cgroup
+        cgroup = self.cgroup(name)
+        return None if cgroup is None else cgroup.plain()
+
+    def _new_name(self) -> str:
+        return f"{self.process}-{self.process_start}-{next(_numbers)}"
 
     def cgroup(self, name: str) -> Cgroup | None:
         """Give a container's cgroup, None where this host has none that can be used.
@@ -143,9 +174,7 @@ class Services:
     def close(self) -> None:
         """End the launcher with all its containers, and close the database."""
         with self._lock:
-            if self._launcher is not None:
-                self._launcher.close()
-                self._launcher = None
+            self._end_launcher()
             for fd, _ in self._filters.values():
                 os.close(fd)
             self._filters.clear()

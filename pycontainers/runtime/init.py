@@ -79,7 +79,7 @@ class Init:
 
     def take(self, order: dict[str, Any], cgroup_fds: list[int], fds: list[int]) -> list[Step]:
         """Take the descriptors of an order (status, streams, given ones); give its steps."""
-        self.cgroup_fds = cgroup_fds
+        self.cgroup_fds += cgroup_fds
         self.status = socket.socket(fileno=fds[0])
         streams, self.given_fds = fds[1 : 1 + order["stdio"]], fds[1 + order["stdio"] :]
         for number, fd in enumerate(streams):
@@ -99,8 +99,11 @@ def await_orders(launcher: socket.socket, early: list[Step], container_pidfd: in
         # What is not loaded by now would come from the image, once the root has changed.
         sys.meta_path.clear()
         sys.path.clear()
-        if early and sockets.receive(launcher) is None:
-            os._exit(_LAUNCH_FAILED)
+        if early:
+            received = sockets.receive(launcher)
+            if received is None:
+                os._exit(_LAUNCH_FAILED)
+            init.cgroup_fds = received[1]
         for step in early:
             perform(step, init)
     except BaseException as error:  # nothing may return into the zygote's code
@@ -148,8 +151,12 @@ def perform(step: Step, init: Init) -> None:
     """Carry out one step; raises KernelError or OSError."""
     match step:
         case JoinCgroup():
+            if init.container_pidfd < 0 and not init.cgroup_fds:
+                raise KernelError(errno.EBADF, "write(cgroup.procs, '0')")
             for fd in init.cgroup_fds:
                 os.write(fd, b"0")
+                os.close(fd)
+            init.cgroup_fds = []
         case JoinNamespaces():
             flags = sum(namespaces.NAMESPACES[name] for name in step.namespaces)
             namespaces.setns(init.container_pidfd, flags)

@@ -63,6 +63,8 @@ class Launcher:
         self.doing: plan.AnyStep | None = None
         self.spare: Newborn | None = None
         self.expected: tuple[str, socket.socket] | None = None
+        self.following: dict[str, Any] | None = None  # the cgroup that a spare shall have
+        self.joins = False  # whether that is part of the birth expected
         self.known: tuple[str, plan.Birth] = "", plan.Birth([], [], [])
 
     def run(self) -> NoReturn:
@@ -82,6 +84,8 @@ class Launcher:
 
     def end(self) -> NoReturn:
         """Kill every container and take its cgroup away."""
+        if self.spare is not None:
+            self.spare.abort(self.ranges)
         for live in self.live.values():
             processes.send_signal(live.pidfd, signal.SIGKILL)
         for fd in (CONTROL_FD, OWNER_FD, self.guard_fd, self.zygote.fileno()):
@@ -120,7 +124,7 @@ class Launcher:
         newborn: Newborn | None = None
         self.doing = None
         try:
-            newborn = self.newborn(request["birth"])
+            newborn = self.newborn(request)
             newborn.given_fds = given
             beside: list[plan.Beside] = [plan.unpack(step) for step in request["beside"]]
             while beside and isinstance(beside[0], plan.MakeCgroup):
@@ -141,7 +145,8 @@ class Launcher:
         live.container_id, live.newborn = request["id"], newborn
         self.containers[request["id"]] = live
         self.watch(live)
-        if self.expected is None:
+        self.following = request["next"]
+        if self.expected is None and self.spare is None:
             self.conceive(request["birth"])
 
     def perform(self, step: plan.Beside, newborn: Newborn) -> None:
@@ -149,26 +154,30 @@ class Launcher:
         self.doing = step
         preparation.perform(step, newborn)
 
-    def newborn(self, birth: str) -> Newborn:
+    def newborn(self, request: dict[str, Any]) -> Newborn:
         """Give the spare newborn, where it was born as asked, or a new one."""
-        spare, self.spare = self.spare, None
+        birth, place, spare = request["birth"], request["cgroup"], self.spare
         if spare is not None:
-            if spare.serves(birth):
+            if spare.serves(birth, place):
+                self.spare = None
+                spare.place = place
                 return spare
-            spare.abort(self.ranges)
-        return self.give_birth(birth)
+            if not spare.serves(birth, request["next"]):
+                self.spare = None
+                spare.abort(self.ranges)
+        return self.give_birth(birth, place)
 
-    def give_birth(self, birth: str) -> Newborn:
+    def give_birth(self, birth: str, place: dict[str, Any] | None) -> Newborn:
         """Have a container's init cloned, and do for it what its birth asks."""
         if self.expected is None or self.expected[0] != birth:
             self.conceive(birth)
         assert self.expected is not None
         (_, ours), self.expected = self.expected, None
         pid, pidfd = self.zygote.born()
-        newborn = Newborn(pid, pidfd, ours, birth, detached_layers=self.detached_layers)
+        newborn = Newborn(pid, pidfd, ours, birth, place, detached_layers=self.detached_layers)
         try:
             steps = self.known[1].launcher.copy()
-            if steps and isinstance(steps[0], plan.MapIds):
+            while steps and isinstance(steps[0], plan.MakeCgroup | plan.MapIds):
                 self.bring_up(steps.pop(0), newborn)
             newborn.announce()
             for step in steps:
@@ -186,22 +195,27 @@ class Launcher:
 
     def ready_spare(self) -> None:
         """Bring the expected newborn up as a spare; what fails now will fail again, and be told."""
-        if self.expected is not None:
+        if self.expected is not None and (self.following is not None or not self.joins):
             with contextlib.suppress(KernelError, OSError):
-                self.spare = self.give_birth(self.expected[0])
+                self.spare = self.give_birth(self.expected[0], self.following)
 
     def conceive(self, birth: str) -> None:
         """Ask for a newborn, which comes while other work is done."""
-        if self.expected is not None:
-            (_, ours), self.expected = self.expected, None
-            pid, pidfd = self.zygote.born()
-            Newborn(pid, pidfd, ours, "", detached_layers=False).abort(self.ranges)
+        self.forgo()
         if self.known[0] != birth:
             self.known = birth, plan.Birth.unpack(birth)
+            self.joins = any(isinstance(step, plan.MakeCgroup) for step in self.known[1].launcher)
         ours, theirs = sockets.pair()
         with theirs:
             self.zygote.conceive(self.known[1], theirs)
         self.expected = birth, ours
+
+    def forgo(self) -> None:
+        """Do without the newborn that is expected, if any."""
+        if self.expected is not None:
+            (_, ours), self.expected = self.expected, None
+            pid, pidfd = self.zygote.born()
+            Newborn(pid, pidfd, ours, "", None, detached_layers=False).abort(self.ranges)
 
     def do_exec(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
         """Start a further program in a running container."""
@@ -219,6 +233,7 @@ class Launcher:
                     tree.create(base.Limits())
                     cgroup_fds += tree.join_fds()
                 self.ready_spare()
+                self.forgo()
                 self.zygote.conceive_within(container.pidfd, theirs)
                 pid, pidfd = self.zygote.born()
                 preparation.order(ours, request["steps"], request["stdio"], cgroup_fds, fds)

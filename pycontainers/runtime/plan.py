@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 
 
 class MakeCgroup(NamedTuple):
-    """Make the container's cgroup and set its limits; both in their `plain()` form."""
+    """Make the container's cgroup, which the plan names, and set its limits."""
 
-    cgroup: dict[str, Any]
     limits: dict[str, Any]
 
     def __str__(self) -> str:
         limits = ", ".join(f"{k}={v}" for k, v in self.limits.items() if v is not None)
-        return f"make the cgroup {self.cgroup.get('name', '')} with {limits or 'no limits'}"
+        return f"make the cgroup with {limits or 'no limits'}"
 
 
 class MapIds(NamedTuple):
@@ -340,7 +339,7 @@ class Execute(NamedTuple):
 
 
 Root: TypeAlias = MountRoot | MountDirectory
-BirthStep: TypeAlias = MapIds | MakeDev | Root | CloneTree
+BirthStep: TypeAlias = MapIds | MakeCgroup | MakeDev | Root | CloneTree
 Beside: TypeAlias = MakeCgroup | SetLimit | Root | CloneTree
 Step: TypeAlias = (
     JoinCgroup
@@ -397,9 +396,13 @@ class Birth(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All that is done to start one container: its birth, then two sides that work side by side."""
+    """All that is done to start one container: its birth, then two sides that work side by side.
+
+    `cgroup` is the container's cgroup in its `plain()` form.
+    """
 
     id: str
+    cgroup: dict[str, Any] | None
     birth: Birth
     beside: list[Beside]
     steps: list[Step]
@@ -424,6 +427,7 @@ class Plan(NamedTuple):
         """Give the plan as JSON-able values."""
         return {
             "id": self.id,
+            "cgroup": self.cgroup,
             "birth": self.packed_birth or self.birth.packed(),
             "beside": [pack(step) for step in self.beside],
             "steps": [pack(step) for step in self.steps],

@@ -58,15 +58,17 @@ class Newborn:
         pidfd: int,
         ready: socket.socket,
         birth: str,
+        place: dict[str, Any] | None,
         *,
         detached_layers: bool,
     ) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.birth = birth
+        self.place = place
         self.detached_layers = detached_layers
         self.cgroup: Cgroup | None = None
-        self.ordered = False
+        self._joined = False
         self.given_fds: list[int] = []
         self.userns_fd = -1
         self.first_uid = 0
@@ -90,18 +92,43 @@ class Newborn:
         self.first_uid, self.first_gid = uids[0].outside, gids[0].outside
 
     def announce(self) -> None:
-        """Tell init that its ids are mapped."""
-        sockets.send(self._ready, {"mapped": self.userns_fd >= 0})
+        """Tell init that its ids are mapped, and which cgroup to join if that is made already."""
+        cgroup_fds = self._join_fds()
+        try:
+            sockets.send(self._ready, {}, tuple(cgroup_fds))
+        finally:
+            for fd in cgroup_fds:
+                os.close(fd)
 
     def order(self, steps: list[Any], fds: list[int], stdio: int) -> None:
         """Tell init what it will be."""
-        cgroup_fds = [] if self.cgroup is None else self.cgroup.join_fds()
+        cgroup_fds = self._join_fds()
         try:
             order(self._ready, steps, stdio, cgroup_fds, fds)
         finally:
             for fd in cgroup_fds:
                 os.close(fd)
-        self.ordered = True
+
+    def _join_fds(self) -> list[int]:
+        """Open what init joins the cgroup by; nothing before that is made, or a second time."""
+        if self.cgroup is None or self._joined:
+            return []
+        self._joined = True
+        return self.cgroup.join_fds()
+
+    def make_cgroup(self, step: MakeCgroup) -> None:
+        """Make the cgroup with its limits."""
+        assert self.place is not None
+        cgroup, limits = from_plain(self.place), base.Limits(**step.limits)
+        try:
+            cgroup.create(limits)
+        except KernelError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            cgroup.remove()  # of a spare container whose launcher was killed
+            cgroup = from_plain(self.place)
+            cgroup.create(limits)
+        self.cgroup = cgroup
 
     def hand_over_mounts(self) -> None:
         """Give init the mounts made for it, if any, and let go of all but what the end needs."""
@@ -111,15 +138,17 @@ class Newborn:
         sockets.send(self._ready, {}, (self._root_fd, *trees))
         self._close_fds()
 
-    def serves(self, birth: str) -> bool:
-        """Whether this spare is what a birth would make now.
+    def serves(self, birth: str, place: dict[str, Any] | None) -> bool:
+        """Whether this spare is what a birth for that cgroup would make now.
 
         A path may have come to name another file since it was mounted here.
         """
         if self.birth != birth or processes.has_ended(self.pidfd):
             return False
+        if self.cgroup is not None and self.place != place:
+            return False
         with contextlib.suppress(BlockingIOError):
-            self._ready.recv(1, socket.MSG_DONTWAIT)
+            self._ready.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
             return False  # it failed
         return all(_identity(path) == identity for path, identity in self._shown.items())
 
@@ -131,6 +160,9 @@ class Newborn:
         """Kill a newborn that will not be used, and undo its birth."""
         self.dismiss()
         processes.wait(self.pidfd)
+        if self.cgroup is not None:
+            with contextlib.suppress(KernelError):  # recovery will find it
+                self.cgroup.remove()
         self.close(ranges)
 
     def close(self, ranges: IdRanges) -> None:
@@ -186,7 +218,7 @@ def bring_up(step: BirthStep, born: Newborn, ranges: IdRanges) -> None:
             born.map_ids(step, ranges)
         case MakeDev():
             born.make_dev(step)
-        case MountRoot() | MountDirectory() | CloneTree():
+        case MakeCgroup() | MountRoot() | MountDirectory() | CloneTree():
             perform(step, born)
         case _:
             assert_never(step)
@@ -196,8 +228,7 @@ def perform(step: Beside, born: Newborn) -> None:
     """Carry out one step beside init; raises KernelError."""
     match step:
         case MakeCgroup():
-            born.cgroup = from_plain(step.cgroup)
-            born.cgroup.create(base.Limits(**step.limits))
+            born.make_cgroup(step)
         case SetLimit():
             _set_limit(step, born.pid)
         case MountRoot() | MountDirectory():

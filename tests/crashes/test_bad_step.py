@@ -84,7 +84,7 @@ def test_an_impossible_step_is_named_and_undone(
     assert str(step) in str(error)
     assert len(os.listdir("/proc/self/fd")) == held
     assert launcher.report()["fds"] <= theirs + 8  # a spare newborn comes and goes
-    assert own.services().cgroups.listing() == []
+    assert leaks.cgroups_of_containers() == []
     assert leaks.in_root(root) == []
     assert pc.run(["echo", "on"], image=own_image, engine=own).stdout == "on\n"
 

@@ -41,7 +41,7 @@ def test_two_hundred_containers_live_at_once(
     assert len(ranges) == len(sample)
     assert pc.Container.list(all=True, engine=own) == []
     assert leaks.in_root(root) == []
-    assert own.services().cgroups.listing() == []
+    assert leaks.cgroups_of_containers() == []
     leaks.assert_none_since(before, "mounts")
 
 

@@ -425,15 +425,18 @@ class Container:
 
     def _start(self, attached: Attached) -> Streams:
         options = attached.options
-        streams = Streams(stdin=options.stdin, tty=options.tty)
-        try:
-            running = attached.start(streams.theirs)
-            streams.started()
-            running.wait_started()
-            if options.tty:
-                streams.take_terminal(running.terminal_fd)
-            attached.note_started()
-        except BaseException:
+        while True:
+            streams = Streams(stdin=options.stdin, tty=options.tty)
+            try:
+                running = attached.start(streams.theirs)
+                streams.started()
+                running.wait_started()
+                if not attached.start_again():
+                    if options.tty and running.terminal_fd >= 0:
+                        streams.take_terminal(running.terminal_fd)
+                    attached.note_started()
+                    return streams
+            except BaseException:
+                streams.close()
+                raise
             streams.close()
-            raise
-        return streams

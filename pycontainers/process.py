@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Self, cast
 
 from pycontainers.errors import InvalidArgument, Timeout
 from pycontainers.lifecycle import output
+from pycontainers.lifecycle.attached import Executed
 from pycontainers.lifecycle.options import stop_signal
 
 if TYPE_CHECKING:
@@ -101,9 +102,7 @@ class Process:
 
     def kill(self) -> None:
         """Kill the program, with all that it started where it has a process tree of its own."""
-        if self._tree is not None:
-            self._attached.services.launcher().kill_tree(self._attached.id, self._tree)
-        self.send_signal(signal.SIGKILL)
+        self._attached.kill_executed(Executed(self._running, self._tree))
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the program's terminal its new size; raises InvalidArgument without one."""

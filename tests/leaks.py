@@ -165,6 +165,6 @@ def _descriptors() -> set[str]:
 def cgroups_of_containers() -> list[str]:
     """Name the cgroups of containers, without those of this process's spare ones."""
     opened = list(engines._opened.values())
-    spares = {services.spare_cgroup for services in opened}
+    spares = [services.launcher().report()["spare"] for services in opened]
     names = {name for services in opened for name in services.cgroups.listing()}
-    return sorted(names - spares)
+    return sorted(name for name in names if f"/{name}'" not in str(spares))

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.streams import Streams
     from pycontainers.oci import runtime
 
+_ATTEMPTS: Final = 20  # of a start whose launchers are killed one after the other
+
 
 class Attached:
     """A container that lives no longer than this process; safe to use from several threads."""
@@ -52,6 +54,8 @@ class Attached:
         self.removed = False
         self._cgroup_name = ""
         self._executed = 0
+        self._attempts = 0
+        self._cancelled = False
         self._input_fd = -1
         self._kept: dict[str, tuple[output.Stream, threading.Event]] = {}
         self._timer: threading.Timer | None = None
@@ -112,27 +116,41 @@ class Attached:
     def start(self, stdio: list[int]) -> Running:
         """Start the program on these streams, which stay the caller's; raises LaunchError later.
 
-        `Running.wait_started` tells whether it could be started.
+        `Running.wait_started` tells whether it could be started, and `start_again` whether this is
+        to be called once more.
         """
         with self._lock:
             self._must_not_run("started")
-            if self.running is not None:
-                if self.running.lost:
-                    self._bury()
-                self.running.close()
-                self.running = None
+            self._let_go()
+            self.running = None
             self.timed_out = False
             self._close_input()
             self._kept.clear()
             if not self.options.ephemeral:
                 self.services.snapshots.prepare(self.id)
+            self.running = self._launch(stdio)
+        if self._cancelled:
+            self.running.signal(signal.SIGKILL)
+        return self.running
+
+    def _launch(self, stdio: list[int]) -> Running:
+        while True:
             todo, given = self.plan()
-            next_cgroup = self.services.following()
             try:
-                self.running = self.services.launcher().start(todo, stdio, given, next_cgroup)
+                return self.services.start(todo, stdio, given)
             except EngineError:  # it was killed since it was last used; a new one takes its place
-                self.running = self.services.launcher().start(todo, stdio, given, next_cgroup)
-            return self.running
+                self._attempts += 1
+                if self._attempts >= _ATTEMPTS:
+                    raise
+
+    def start_again(self) -> bool:
+        """Whether the last start was lost with a killed launcher before the program had begun."""
+        self._attempts += 1
+        running = self.running
+        if running is None or self._cancelled or not running.never_began():
+            self._attempts = 0
+            return False
+        return self._attempts < _ATTEMPTS
 
     def note_started(self) -> None:
         """Write down that it runs, for other processes, and start its clock."""
@@ -149,7 +167,10 @@ class Attached:
             self._timer.start()
 
     def wait(self, timeout: float | None = None) -> End:
-        """Wait for its end; raises Timeout, Conflict where it was never started."""
+        """Wait for its end; raises Timeout, Conflict where it was never started.
+
+        Where the launcher was killed, so was the program: by signal 9.
+        """
         end = self._live().wait(timeout)
         if self._timer is not None:
             self._timer.cancel()
@@ -171,8 +192,9 @@ class Attached:
         number = self.options.stop_signal or request.stop_signal(self.source.config)
         grace = self.options.stop_timeout if timeout is None else timeout
         pid = running.pid()
-        if pid is not None and not processes.handles(pid, number) and number != signal.SIGKILL:
-            grace = 0.0
+        if pid is not None and number != signal.SIGKILL:
+            with contextlib.suppress(OSError):  # it has just ended
+                grace = grace if processes.handles(pid, number) else 0.0
         if not running.signal(number):
             return
         try:
@@ -198,9 +220,7 @@ class Attached:
 
         With `tree` all that it starts can be killed together.
         """
-        running = self._live()
-        if running.news() is not None:
-            raise Conflict(f"the container {self.label} is not running")
+        running = self._running_now()
         with self._lock:
             self._executed += 1
             name = f"exec-{self._executed}" if tree else None
@@ -210,14 +230,20 @@ class Attached:
         names = [entry.type for entry in self.spec().linux.namespaces]
         steps = compiling.exec_steps(names, process, seccomp=load)
         given = [] if filter_fd is None else [filter_fd]
-        launcher = self.services.launcher()
-        started = launcher.execute(self.id, steps, name, [*fds, *given], len(fds))
+        try:
+            started = running.launcher.execute(self.id, steps, name, [*fds, *given], len(fds))
+        except EngineError:  # killed, and the container with it
+            running.wait()
+            started = self._running_now().launcher.execute(
+                self.id, steps, name, [*fds, *given], len(fds)
+            )
         return Executed(started, name)
 
     def kill_executed(self, executed: Executed) -> None:
         """Kill a further program, with every process that it has started."""
         if executed.tree is not None:
-            self.services.launcher().kill_tree(self.id, executed.tree)
+            with contextlib.suppress(EngineError):  # it was killed, and every process with it
+                executed.running.launcher.kill_tree(self.id, executed.tree)
         executed.running.signal(signal.SIGKILL)
 
     # Its output, where nobody else reads it.
@@ -250,10 +276,7 @@ class Attached:
             self._must_not_run("removed")
             if self._timer is not None:
                 self._timer.cancel()
-            if self.running is not None:
-                if self.running.lost:
-                    self._bury()
-                self.running.close()
+            self._let_go()
             self._close_input()
             if not self.options.ephemeral:
                 self.services.snapshots.remove(self.id)
@@ -264,11 +287,16 @@ class Attached:
     def end_now(self) -> None:
         """Kill it and wait, whatever its state; for removal by force and interrupted runs."""
         running = self.running
-        if running is None:
-            return
-        with contextlib.suppress(EngineError):
+        if running is not None:
             running.signal(signal.SIGKILL)
             running.wait()
+
+    def cancel(self) -> None:
+        """Kill its program, now or as soon as it has been started; from another thread."""
+        self._cancelled = True
+        running = self.running
+        if running is not None:
+            running.signal(signal.SIGKILL)
 
     # What is.
 
@@ -279,12 +307,10 @@ class Attached:
 
     def status(self) -> str:
         """Give `created`, `running` or `exited`."""
-        if self.running is None:
+        running = self.running
+        if running is None:
             return "created"
-        try:
-            return "running" if self.running.news() is None else "exited"
-        except EngineError:
-            return "exited"
+        return "running" if running.news() is None else "exited"
 
     def expire(self) -> None:
         """Kill the program because its time is over."""
@@ -293,16 +319,20 @@ class Attached:
             self.running.signal(signal.SIGKILL)
 
     def _expire(self) -> None:
-        with contextlib.suppress(EngineError, OSError):
+        with contextlib.suppress(OSError):
             if self.running is not None and self.running.news() is None:
                 self.expire()
 
-    def _bury(self) -> None:
-        """Do what the launcher, which was killed, can do no more."""
-        self.services.forget_dead_launcher()
-        if self.cgroup is not None:
-            self.cgroup.kill()
-            self.cgroup.remove()
+    def _let_go(self) -> None:
+        """Let go of a program that has ended; do what a launcher that was killed can do no more."""
+        if self.running is None:
+            return
+        if self.running.lost:
+            self.services.forget_dead_launcher()
+            if self.cgroup is not None:
+                self.cgroup.kill()
+                self.cgroup.remove()
+        self.running.close()
 
     def _close_input(self) -> None:
         if self._input_fd >= 0:
@@ -313,6 +343,12 @@ class Attached:
         if self.running is None:
             raise Conflict(f"the container {self.label} has not been started")
         return self.running
+
+    def _running_now(self) -> Running:
+        running = self._live()
+        if running.news() is not None:
+            raise Conflict(f"the container {self.label} is not running")
+        return running
 
     def _must_not_run(self, verb: str) -> None:
         if self.removed:

@@ -113,7 +113,7 @@ def run_bundle(
 
     try:
         given = [] if filter_fd is None else [filter_fd]
-        running = services.launcher().start(todo, streams.theirs, given, services.following())
+        running = services.start(todo, streams.theirs, given)
         streams.started()
         out, err = run_to_end(
             running, streams, feed=feed, limit=limit, timeout=timeout, late=expire

@@ -77,6 +77,7 @@ def compile_plan(container_id: str, spec: runtime.Spec, place: Place) -> plan.Pl
     trees = _Trees(first=int(_has_dev(spec)))
     root, mount_steps = _root(spec, place), _mount_steps(spec, place, trees)
     enter = [*_cgroup_steps(spec, place), *_enter_steps(spec), *mount_steps, *_hiding_steps(spec)]
+    enter.append(_bound(spec.process))
     cgroup = [] if place.cgroup is None else [plan.MakeCgroup(place.limits)]
     if _can_be_ready(spec, place):
         launcher = [*cgroup, *birth.launcher, root, *trees.steps]
@@ -306,10 +307,16 @@ def exec_steps(
         plan.JoinNamespaces(names),
         plan.BecomeRoot(),
         plan.NewSession(),
+        _bound(process),
     ]
     if process.terminal:
         steps.append(plan.OpenTerminal(24, 80))
     return [*steps, *program_steps(process, seccomp=seccomp)]
+
+
+def _bound(process: runtime.Process) -> plan.DropBounding:
+    """Give the step that has to come while CAP_SETPCAP is there: it is among what may go."""
+    return plan.DropBounding(capabilities.mask(process.capabilities.bounding))
 
 
 def program_steps(
@@ -322,8 +329,6 @@ def program_steps(
     steps: list[plan.Step] = [
         # As root: the user may not be allowed to make the directory, or to walk to it.
         plan.EnterDirectory(process.cwd),
-        # Bounding while CAP_SETPCAP is there: it is among what may go.
-        plan.DropBounding(capabilities.mask(sets.bounding)),
     ]
     if seccomp is not None and not process.no_new_privileges:
         # Without no_new_privs a filter takes CAP_SYS_ADMIN, which the next steps give up.

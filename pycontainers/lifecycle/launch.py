@@ -41,6 +41,11 @@ _BOOT: Final = (
 _CONTROL_FD: Final = 3
 _OWNER_FD: Final = 4
 _HIGH: Final = 20
+_KILLED: Final = Exit(128 + signal.SIGKILL, signal.SIGKILL, 0.0, 0.0)
+# EBADF: another thread has found it dead, and closed it, a moment before.
+_GONE: Final = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
+_LOOK_AGAIN: Final = 0.05  # seconds: another thread may have taken the message that is awaited
+_PATIENCE: Final = 10.0  # seconds until the kernel has ended what it has killed
 _KEPT: Final = ("LD_LIBRARY_PATH",)  # what an interpreter outside the system's paths may need
 
 
@@ -54,9 +59,15 @@ class End(NamedTuple):
 
 
 class Running:
-    """A process that the launcher started: a container's init, a program in it, or a worker."""
+    """A process that the launcher started: a container's init, a program in it, or a worker.
 
-    def __init__(self, channel: socket.socket, status: socket.socket) -> None:
+    It ends with its launcher: where that was killed, so was the process, and `lost` is true.
+    """
+
+    def __init__(self, launcher: Launcher, channel: socket.socket, status: socket.socket) -> None:
+        self.launcher = launcher
+        self.lost = False
+        self.is_work = False
         self.began = time.monotonic()
         self.pidfd = -1
         self.terminal_fd = -1
@@ -66,14 +77,12 @@ class Running:
         self._channel = channel
         self._status: socket.socket | None = status
         self._lock = threading.Lock()
-        self._lost = False
         channel.setblocking(False)
         status.setblocking(False)
 
-    @property
-    def lost(self) -> bool:
-        """Whether the launcher ended before it told of the process's end."""
-        return self._lost
+    def never_began(self) -> bool:
+        """Whether the launcher was killed before it had given the process its orders."""
+        return self.lost and self.pidfd < 0
 
     def fileno(self) -> int:
         """Give the descriptor that is readable when there is news; for poll(2)."""
@@ -84,20 +93,18 @@ class Running:
 
         Raises LaunchError, after all that was made for the start has been undone.
         """
-        while self._read_status():
-            assert self._status is not None
-            _await([self._status.fileno(), self.fileno()], None)
+        while (status := self._read_status()) is not None:
+            _await([status, self.fileno()], _LOOK_AGAIN)
             if self.news() is not None:
                 self._read_status()
                 break
-        while self.pidfd < 0 and self.news() is None:
-            _await([self.fileno()], None)
+        self._await_pidfd()
         if self.failure is not None:
             self.wait()
             raise self.failure
 
     def wait(self, timeout: float | None = None) -> End:
-        """Wait for the end, `timeout` seconds at the most; raises Timeout, EngineError."""
+        """Wait for the end, `timeout` seconds at the most; raises Timeout."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while (end := self.news()) is None:
             left = None if deadline is None else deadline - time.monotonic()
@@ -111,11 +118,6 @@ class Running:
         """Take in what the launcher has said; give the end, once there is one."""
         with self._lock:
             while self.end is None:
-                if self._lost:
-                    raise EngineError(
-                        "the launcher has ended, and with it all that it had started",
-                        hint="the next start makes a new one",
-                    )
                 try:
                     received = sockets.receive(self._channel)
                 except BlockingIOError:
@@ -123,15 +125,14 @@ class Running:
                 except OSError:
                     received = None
                 if received is None:
-                    self._lost = True
-                    continue
-                self._take(*received)
+                    self._lose()
+                else:
+                    self._take(*received)
             return self.end
 
     def signal(self, number: int) -> bool:
         """Send a signal to the process; False where it has ended."""
-        while self.pidfd < 0 and self.news() is None:
-            _await([self.fileno()], None)
+        self._await_pidfd()
         with self._lock:
             if self.pidfd < 0 or self.end is not None:
                 return False
@@ -160,6 +161,24 @@ class Running:
     def __del__(self) -> None:
         self.close()
 
+    def _await_pidfd(self) -> None:
+        while self.pidfd < 0 and self.news() is None:
+            _await([self.fileno()], _LOOK_AGAIN)
+
+    def _lose(self) -> None:
+        """Take in that the launcher is gone: what it had started is killed with it, or has been."""
+        self.lost = True
+        if self.fileno() >= 0:
+            self.launcher.note_death()
+        if self.is_work:
+            self.failure = LaunchError(
+                "do the work", 0, "the launcher was killed", hint="try again"
+            )
+        if self.pidfd >= 0:
+            processes.send_signal(self.pidfd, signal.SIGKILL)
+            _await([self.pidfd], _PATIENCE)
+        self.end = End(_KILLED, Usage(), None, time.monotonic())
+
     def _take(self, message: dict[str, Any], fds: list[int]) -> None:
         if "started" in message:
             (self.pidfd,) = fds
@@ -178,14 +197,19 @@ class Running:
                 return  # the launcher kills what it began, and tells of that end
             self.end = End(Exit(127, 0, 0.0, 0.0), Usage(), None, time.monotonic())
 
-    def _read_status(self) -> bool:
-        """Take in what init has said; False once it has become its program, or has ended."""
+    def _read_status(self) -> int | None:
+        """Take in what init has said; None once it has become its program, or has ended.
+
+        Else gives the descriptor that tells more.
+        """
         with self._lock:
             while self._status is not None:
                 try:
                     data, fds, _, _ = socket.recv_fds(self._status, 1 << 16, 1)
                 except BlockingIOError:
-                    return True
+                    return self._status.fileno()
+                except ConnectionResetError:
+                    data = b""
                 if not data:
                     self._status.close()
                     self._status = None
@@ -197,7 +221,7 @@ class Running:
                 else:
                     # Init's own account is nearer to the cause than the launcher's.
                     self.failure = _launch_error(account)
-            return False
+            return None
 
 
 def _await(fds: list[int], timeout: float | None) -> None:
@@ -241,6 +265,10 @@ class Launcher:
         """Whether the launcher still serves."""
         return not self._dead and not processes.has_ended(self._guard)
 
+    def note_death(self) -> None:
+        """Take note that it serves no more; the guard's end comes a little later."""
+        self._dead = True
+
     def start(
         self,
         plan: Plan,
@@ -269,7 +297,9 @@ class Launcher:
 
     def work(self, work: dict[str, Any], fds: list[int]) -> Running:
         """Have a jailed worker started."""
-        return self._ask({"op": "work", "work": work}, fds)
+        running = self._ask({"op": "work", "work": work}, fds)
+        running.is_work = True
+        return running
 
     def report(self) -> dict[str, Any]:
         """Ask what the launcher has loaded and holds."""
@@ -285,22 +315,28 @@ class Launcher:
 
     def abandon(self) -> None:
         """Let go of the descriptors, as a forked child must."""
-        os.close(self._guard)
         self._control.close()
+        if self._guard >= 0:
+            os.close(self._guard)
+            self._guard = -1
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         ours, theirs = sockets.pair()
         with ours:
             self._send(request, theirs, [])
-            received = sockets.receive(ours)
+            try:
+                received = sockets.receive(ours)
+            except OSError:
+                received = None
         if received is None:
+            self._dead = True
             raise EngineError("the launcher has ended")
         return received[0]
 
     def _ask(self, request: dict[str, Any], fds: list[int]) -> Running:
         channel, their_channel = sockets.pair()
         status, their_status = sockets.pair()
-        running = Running(channel, status)
+        running = Running(self, channel, status)
         try:
             with their_status:
                 self._send(request, their_channel, [their_status.fileno(), *fds])
@@ -313,7 +349,9 @@ class Launcher:
         with channel:
             try:
                 sockets.send(self._control, request, (channel.fileno(), *fds))
-            except (BrokenPipeError, ConnectionResetError):
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
                 self._dead = True
                 raise EngineError("the launcher has ended", hint="try again") from None
 

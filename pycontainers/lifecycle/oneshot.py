@@ -30,22 +30,27 @@ def run_once(
     Raises what `Attached.create` raises before anything is made, and LaunchError.
     """
     attached = Attached(services, new_id(), options, source)
-    streams = Streams(stdin=feed is not None, stderr=stderr, tty=options.tty)
     try:
         attached.create()
-        running = attached.start(streams.theirs)
-        streams.started()
-        out, err = run_to_end(
-            running,
-            streams,
-            feed=feed,
-            limit=limit,
-            timeout=options.timeout,
-            late=attached.expire,
-        )
+        while True:
+            streams = Streams(stdin=feed is not None, stderr=stderr, tty=options.tty)
+            try:
+                running = attached.start(streams.theirs)
+                streams.started()
+                out, err = run_to_end(
+                    running,
+                    streams,
+                    feed=feed,
+                    limit=limit,
+                    timeout=options.timeout,
+                    late=attached.expire,
+                )
+            finally:
+                streams.close()
+            if not attached.start_again():
+                break
         timed_out = attached.timed_out
         return completed(attached.argv(), running, out, err, text=text, timed_out=timed_out)
     finally:
-        streams.close()
         attached.end_now()
         attached.remove()

@@ -24,6 +24,7 @@ from pycontainers.storage.snapshots import Snapshots
 if TYPE_CHECKING:
     from pycontainers.kernel.cgroups.base import Cgroup
     from pycontainers.lifecycle.attached import Attached
+    from pycontainers.lifecycle.launch import Running
     from pycontainers.lifecycle.options import Options
     from pycontainers.lifecycle.source import Source
     from pycontainers.runtime import plan
@@ -50,6 +51,7 @@ class Services:
         self._filters: dict[object, tuple[int, int]] = {}
         self._launcher: Launcher | None = None
         self._lock = threading.Lock()
+        self._starting = threading.Lock()
         recovery.recover(root, self.database, self.snapshots, self.cgroups)
 
     def launcher(self) -> Launcher:
@@ -84,8 +86,13 @@ class Services:
             name, self.spare_cgroup = self.spare_cgroup, None
         return name or self._new_name()
 
-    def following(self) -> dict[str, Any] | None:
-        """Give the cgroup in which the launcher shall make a spare container, in its plain form."""
+    def start(self, todo: plan.Plan, stdio: list[int], given: list[int]) -> Running:
+        """Have the launcher start a container, and keep a spare one in the cgroup named next."""
+        launcher = self.launcher()
+        with self._starting:  # so that the launcher hears of a name before that is taken
+            return launcher.start(todo, stdio, given, self._following())
+
+    def _following(self) -> dict[str, Any] | None:
         with self._lock:
             if self.spare_cgroup is None:
                 self.spare_cgroup = self._new_name()

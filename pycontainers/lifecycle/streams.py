@@ -121,7 +121,8 @@ def run_to_end(
     try:
         if streams.tty:
             running.wait_started()
-            streams.take_terminal(running.terminal_fd)
+            if running.terminal_fd >= 0:
+                streams.take_terminal(running.terminal_fd)
         kept = streams.collect(running, feed=feed, limit=limit, deadline=deadline, late=late)
         running.wait()
         if running.failure is not None:

@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pycontainers.errors import KernelError
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 CONTROL_FD: Final = 3
 OWNER_FD: Final = 4
 _IO_LIMIT: Final = 4096
+_PASSED_OVER: Final = 16  # times a spare is, before it is given up
+_STAYS_FAST: Final = 0.03  # seconds
+_AFTER_A_START: Final = 0.05
+_AFTER_AN_END: Final = 0.002
 
 
 class Live:
@@ -64,19 +69,25 @@ class Launcher:
         self.spare: Newborn | None = None
         self.expected: tuple[str, socket.socket] | None = None
         self.following: dict[str, Any] | None = None  # the cgroup that a spare shall have
+        self.postponed: float | None = None  # seconds from now, for the spare
+        self.joined = 0.0  # when one last joined its cgroup
         self.joins = False  # whether that is part of the birth expected
         self.known: tuple[str, plan.Birth] = "", plan.Birth([], [], [])
 
     def run(self) -> NoReturn:
         """Serve until the application ends or says so; then kill and clean up."""
         while True:
-            events = self.poll.poll()
+            events = self.poll.poll(self.postponed)
+            if not events:
+                self.ready_spare()
             for fd, _ in events:
                 if fd in self.live:
                     self.bury(self.live[fd])
+                    if self.postponed is not None:
+                        self.postponed = _AFTER_AN_END
                 elif fd == self.zygote.fileno():
                     if len(events) == 1:  # all that somebody waits for comes first
-                        self.ready_spare()
+                        self.ready_or_postpone()
                 elif fd == self.guard_fd:
                     os._exit(1)  # and so everything in this PID namespace
                 elif fd == OWNER_FD or not self.serve():
@@ -162,7 +173,10 @@ class Launcher:
                 self.spare = None
                 spare.place = place
                 return spare
-            if not spare.serves(birth, request["next"]):
+            # Another thread may be about to ask for it; or never, if it was for a container that
+            # is not started.
+            spare.passed_over += 1
+            if spare.passed_over > _PASSED_OVER or not spare.serves(birth, spare.place):
                 self.spare = None
                 spare.abort(self.ranges)
         return self.give_birth(birth, place)
@@ -172,14 +186,14 @@ class Launcher:
         if self.expected is None or self.expected[0] != birth:
             self.conceive(birth)
         assert self.expected is not None
-        (_, ours), self.expected = self.expected, None
-        pid, pidfd = self.zygote.born()
+        pid, pidfd, ours = self.take_expected()
         newborn = Newborn(pid, pidfd, ours, birth, place, detached_layers=self.detached_layers)
         try:
             steps = self.known[1].launcher.copy()
             while steps and isinstance(steps[0], plan.MakeCgroup | plan.MapIds):
                 self.bring_up(steps.pop(0), newborn)
             newborn.announce()
+            self.joined = time.monotonic()
             for step in steps:
                 self.bring_up(step, newborn)
             newborn.hand_over_mounts()
@@ -188,10 +202,31 @@ class Launcher:
             raise
         return newborn
 
+    def take_expected(self) -> tuple[int, int, socket.socket]:
+        """Wait for the newborn that is expected: its pid, a pidfd, and our end of its socket."""
+        assert self.expected is not None
+        (_, ours), self.expected = self.expected, None
+        if self.postponed is not None:
+            self.postponed = None
+            self.poll.modify(self.zygote.fileno(), select.EPOLLIN)
+        return *self.zygote.born(), ours
+
     def bring_up(self, step: plan.BirthStep, newborn: Newborn) -> None:
         """Carry out one step of a birth, and remember it for the account of a failure."""
         self.doing = step
         preparation.bring_up(step, newborn, self.ranges)
+
+    def ready_or_postpone(self) -> None:
+        """Bring the spare up now or when nothing goes on.
+
+        After a pause the kernel takes milliseconds to let a process join a version 1 cgroup, and
+        lets no other process execute or end meanwhile.
+        """
+        if not self.joins or time.monotonic() < self.joined + _STAYS_FAST:
+            self.ready_spare()
+        else:
+            self.postponed = _AFTER_A_START
+            self.poll.modify(self.zygote.fileno(), 0)
 
     def ready_spare(self) -> None:
         """Bring the expected newborn up as a spare; what fails now will fail again, and be told."""
@@ -213,8 +248,7 @@ class Launcher:
     def forgo(self) -> None:
         """Do without the newborn that is expected, if any."""
         if self.expected is not None:
-            (_, ours), self.expected = self.expected, None
-            pid, pidfd = self.zygote.born()
+            pid, pidfd, ours = self.take_expected()
             Newborn(pid, pidfd, ours, "", None, detached_layers=False).abort(self.ranges)
 
     def do_exec(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
@@ -261,7 +295,8 @@ class Launcher:
     def do_report(self, _: dict[str, Any], channel: socket.socket, __: list[int]) -> None:
         """Tell what this process has loaded and holds, for the tests of its promises."""
         fds = len(os.listdir("/proc/self/fd"))
-        _tell(channel, {"modules": sorted(sys.modules), "live": len(self.live), "fds": fds})
+        told = {"modules": sorted(sys.modules), "live": len(self.live), "fds": fds}
+        _tell(channel, told | {"spare": self.spare and self.spare.place})
         channel.close()
 
     def watch(self, live: Live) -> None:

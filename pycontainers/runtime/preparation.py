@@ -68,6 +68,7 @@ class Newborn:
         self.place = place
         self.detached_layers = detached_layers
         self.cgroup: Cgroup | None = None
+        self.passed_over = 0
         self._joined = False
         self.given_fds: list[int] = []
         self.userns_fd = -1

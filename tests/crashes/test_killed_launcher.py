@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -47,24 +50,24 @@ def test_the_containers_of_a_killed_launcher_die(
 
 
 @pytest.mark.parametrize("helper", ["guard", "launcher"])
-@pytest.mark.parametrize("call", ["wait", "run", "exec"])
-def test_whoever_waits_is_told_that_the_launcher_was_killed(
+@pytest.mark.parametrize("call", ["wait", "run", "exec", "popen"])
+def test_whoever_waits_is_told_that_the_program_was_killed(
     helper: str, call: str, own: pc.Engine, own_image: pc.Image, container: pc.Container
 ) -> None:
-    def popen() -> object:
+    def popen() -> int:
         with container.popen(["sleep", "60"]) as process:
             return process.wait()
 
-    calls: dict[str, Callable[[], object]] = {
+    calls: dict[str, Callable[[], int]] = {
         "wait": container.wait,
-        "run": lambda: pc.run(["sleep", "60"], image=own_image, engine=own),
-        "exec": lambda: container.exec(["sleep", "60"]),
+        "run": lambda: pc.run(["sleep", "60"], image=own_image, engine=own).exit_code,
+        "exec": lambda: container.exec(["sleep", "60"]).exit_code,
         "popen": popen,
     }
     threading.Timer(0.3, _kill, (own, helper)).start()
 
-    with pytest.raises(pc.EngineError):
-        calls[call]()
+    assert calls[call]() == 137
+    assert container.exit_code == 137
 
 
 @pytest.mark.parametrize("helper", _HELPERS)
@@ -74,14 +77,99 @@ def test_the_next_run_works_after_a_helper_was_killed(
     assert pc.run(["echo", "one"], image=own_image, engine=own).stdout == "one\n"
 
     _kill(own, helper)
-    answers: list[str] = []
-    while "two\n" not in answers and len(answers) < 50:  # the moment of the death may be met
-        try:
-            answers.append(pc.run(["echo", "two"], image=own_image, engine=own).stdout)
-        except pc.EngineError:
-            answers.append("told")
+    results: list[pc.CompletedRun[str]] = []
+    while (not results or results[-1].exit_code == 137) and len(results) < 5:
+        results.append(pc.run(["echo", "two"], image=own_image, engine=own))
 
-    assert answers[-1] == "two\n"
+    assert results[-1].stdout == "two\n"
+    assert len(results) <= 2  # the moment of the death may be met
+
+
+def _seen(container: pc.Container, question: str) -> object:
+    """Ask one question of a container that is gone; give what has to be the answer's like."""
+    if question == "exec":
+        with contextlib.suppress(pc.Conflict):
+            return container.exec(["true"]).exit_code
+        return "conflict"
+    if question == "popen":
+        with contextlib.suppress(pc.Conflict), container.popen(["true"]) as process:
+            return process.wait()
+        return "conflict"
+    if question == "kill":
+        with contextlib.suppress(pc.Conflict):
+            container.kill()
+        return "conflict"
+    questions: dict[str, Callable[[], object]] = {
+        "wait": container.wait,
+        "exit_code": lambda: container.wait() and container.exit_code,
+        "status": lambda: container.wait() and container.status,
+        "result": lambda: container.wait() and container.result.exit_code,
+        "pid": lambda: container.wait() and container.pid,
+        "stop": container.stop,
+        "logs": container.logs,
+    }
+    return questions[question]()
+
+
+_ANSWERS: dict[str, tuple[object, ...]] = {
+    "wait": (137,),
+    "exit_code": (137,),
+    "status": ("exited",),
+    "result": (137,),
+    "pid": (None,),
+    "stop": (None,),
+    "logs": ("",),
+    "exec": (137, "conflict"),
+    "popen": (137, "conflict"),
+    "kill": ("conflict",),
+}
+
+
+@pytest.mark.parametrize("helper", ["guard", "launcher"])
+@pytest.mark.parametrize("first", _ANSWERS)
+def test_a_container_of_a_killed_launcher_answers_truly_in_every_order(
+    helper: str, first: str, own: pc.Engine, container: pc.Container
+) -> None:
+    rest = [question for question in _ANSWERS if question != first]
+    random.Random(first).shuffle(rest)
+    _kill(own, helper)
+
+    for question in (first, *rest):
+        assert _seen(container, question) in _ANSWERS[question], question
+
+    container.remove()
+    assert leaks.in_root(own.services().root.path) == []
+
+
+@pytest.mark.parametrize("helper", ["guard", "launcher"])
+def test_a_container_of_a_killed_launcher_can_be_removed_at_once(
+    helper: str, own: pc.Engine, container: pc.Container
+) -> None:
+    _kill(own, helper)
+
+    container.remove(force=True)
+
+    assert leaks.in_root(own.services().root.path) == []
+
+
+@pytest.mark.parametrize("helper", ["guard", "launcher"])
+def test_a_container_of_a_killed_launcher_can_be_used_up(
+    helper: str, own: pc.Engine, own_image: pc.Image, container: pc.Container
+) -> None:
+    container.exec(["sh", "-c", "echo kept >/note"], check=True)
+
+    _kill(own, helper)
+
+    assert container.wait() == 137
+    assert container.status == "exited"
+    assert "exited" in repr(container)
+    assert pc.Container.list(engine=own) == []
+    assert pc.Container.list(all=True, engine=own) == [container]
+    with pytest.raises(pc.Conflict):
+        container.exec(["true"])
+    container.stop()
+    container.remove()
+    assert leaks.in_root(own.services().root.path) == []
 
 
 @pytest.mark.parametrize("helper", ["guard", "launcher"])
@@ -95,12 +183,59 @@ def test_a_container_of_a_killed_launcher_starts_again_with_what_it_wrote(
         while container.exec(["test", "-e", "/note"]).exit_code:
             time.sleep(0.01)
         _kill(own, helper)
-        with pytest.raises(pc.EngineError):
-            container.wait()
+        assert container.wait() == 137
 
         container.start()
 
         assert container.wait(timeout=30) == 7
+
+
+def test_threads_that_start_containers_survive_killed_launchers(
+    own: pc.Engine, own_image: pc.Image
+) -> None:
+    over = threading.Event()
+
+    def work(number: int) -> list[tuple[str, int]]:
+        answers = []
+        while not over.is_set():
+            result = pc.run(["echo", str(number)], image=own_image, engine=own)
+            answers.append((result.stdout, result.exit_code))
+        last = pc.run(["echo", str(number)], image=own_image, engine=own)
+        return [*answers, (last.stdout, last.exit_code)]
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(work, number) for number in range(4)]
+        for helper in ("launcher", "guard", "launcher"):
+            time.sleep(0.4)
+            _kill(own, helper)
+            time.sleep(0.1)
+        over.set()
+        results = [worker.result(timeout=60) for worker in workers]
+
+    for number, answers in enumerate(results):
+        wrong = [a for a in answers if a[1] != 137 and a != (f"{number}\n", 0)]
+        assert not wrong
+        assert len([a for a in answers if a[1] == 137]) <= 3
+        assert answers[-1] == (f"{number}\n", 0)
+
+
+def test_a_start_that_a_killed_launcher_never_took_is_made_with_a_new_one(
+    own: pc.Engine, own_image: pc.Image
+) -> None:
+    pc.run(["true"], image=own_image, engine=own)
+    guard = own.services().launcher().pid
+    (launcher,) = children(guard)
+    os.kill(launcher, signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(pc.run, ["echo", "one"], image=own_image, engine=own)
+        two = pool.submit(pc.Container.run, own_image, ["sleep", "60"], engine=own)
+        time.sleep(0.3)
+
+        os.kill(launcher, signal.SIGKILL)
+
+        assert one.result(timeout=30).stdout == "one\n"
+        with two.result(timeout=30) as container:
+            assert container.exec(["echo", "two"]).stdout == "two\n"
 
 
 def test_a_stopped_launcher_does_not_keep_an_engine_from_closing(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pycontainers.diagnosis import Report, doctor
     from pycontainers.engine import Engine
     from pycontainers.errors import (
+        AuthenticationError,
         BadExecutable,
         CommandFailed,
         CommandNotFound,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
         NotSupported,
         PermissionDenied,
         PyContainersError,
+        RateLimited,
+        RegistryError,
+        RegistryUnreachable,
         StoreError,
         Timeout,
         VolumeNotFound,
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.streams import DEVNULL, PIPE, STDOUT
     from pycontainers.oci.config import ImageConfig
     from pycontainers.process import Process
+    from pycontainers.registries import Registry
 
 __version__ = "0.1.0"
 
@@ -51,6 +56,7 @@ _HOMES = {
     "diagnosis": ("Report", "doctor"),
     "engine": ("Engine",),
     "errors": (
+        "AuthenticationError",
         "BadExecutable",
         "CommandFailed",
         "CommandNotFound",
@@ -67,6 +73,9 @@ _HOMES = {
         "NotSupported",
         "PermissionDenied",
         "PyContainersError",
+        "RateLimited",
+        "RegistryError",
+        "RegistryUnreachable",
         "StoreError",
         "Timeout",
         "VolumeNotFound",
@@ -77,6 +86,7 @@ _HOMES = {
     "lifecycle.streams": ("DEVNULL", "PIPE", "STDOUT"),
     "oci.config": ("ImageConfig",),
     "process": ("Process",),
+    "registries": ("Registry",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -84,6 +94,7 @@ __all__ = [
     "DEVNULL",
     "PIPE",
     "STDOUT",
+    "AuthenticationError",
     "BadExecutable",
     "CommandFailed",
     "CommandNotFound",
@@ -107,6 +118,10 @@ __all__ = [
     "PermissionDenied",
     "Process",
     "PyContainersError",
+    "RateLimited",
+    "Registry",
+    "RegistryError",
+    "RegistryUnreachable",
     "Report",
     "StoreError",
     "Timeout",

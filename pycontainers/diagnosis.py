@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import html
+import json
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from pycontainers.command import run
+from pycontainers.engine import Engine
 from pycontainers.errors import KernelError, NotSupported, PyContainersError
-from pycontainers.kernel import capabilities, mounts, syscall
+from pycontainers.kernel import capabilities, syscall
 from pycontainers.kernel.cgroups.host import find_host
 from pycontainers.storage.root import default_path, run_directory
 
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LEAST_FREE: Final = 100 << 20  # bytes
+_PATIENCE: Final = 60  # seconds
+_PACKAGE: Final = str(Path(__file__).parents[1])
 
 
 @attrs.frozen
@@ -81,7 +88,8 @@ def doctor() -> Report:
     True
     """
     findings = [_attempt(*probe) for probe in _PROBES]
-    findings += _cgroups()
+    findings += [*_trials(), *_cgroups()]
+    findings.append(_attempt("a container", _container, "see what is missing above", True))
     return Report(tuple(findings))
 
 
@@ -116,38 +124,16 @@ def _machine() -> str:
     return syscall.MACHINE
 
 
-def _user_namespaces() -> str:
-    limit = Path("/proc/sys/user/max_user_namespaces").read_text().strip()
-    if limit == "0":
-        raise NotSupported("user.max_user_namespaces is 0")
-    return f"up to {limit} user namespaces"
-
-
-def _detached_mounts() -> str:
-    os.close(mounts.new_mount("tmpfs", [("size", "64k")], attributes=mounts.MOUNT_ATTR_NODEV))
-    return "fsopen, fsmount and mount_setattr work"
-
-
-def _overlay() -> str:
-    names = Path("/proc/filesystems").read_text().split()
-    if "overlay" not in names:
-        raise NotSupported("the kernel has no overlay file system")
-    return "overlay is there"
-
-
-def _seccomp() -> str:
+def _libseccomp() -> str:
     try:
         ctypes.CDLL("libseccomp.so.2")
     except OSError as error:
         raise NotSupported(str(error)) from None
-    actions = Path("/proc/sys/kernel/seccomp/actions_avail").read_text().split()
-    return f"libseccomp.so.2, actions {' '.join(actions)}"
+    return "libseccomp.so.2 compiles the filters"
 
 
 def _space() -> str:
-    path = default_path()
-    while not path.exists():
-        path = path.parent
+    path = _existing(default_path())
     if not os.access(path, os.W_OK):
         raise NotSupported(f"{path} is not writable")
     free = shutil.disk_usage(path).free
@@ -164,32 +150,43 @@ def _run_directory() -> str:
     return f"{path} is writable"
 
 
-def _idmapped() -> str:
-    """Try an idmapped mount of /usr, in a namespace of a short-lived child."""
-    import subprocess
+def _trials() -> list[Finding]:
+    """Have the kernel tried in an interpreter apart, whose namespaces and mounts end with it."""
+    boot = (
+        "import sys; sys.path.insert(0, sys.argv.pop()); "
+        "from pycontainers.runtime.trials import main; main()"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", boot, _existing(default_path()), _PACKAGE],
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            check=True,
+        )
+        outcomes = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return [Finding("trials", False, f"they can't be made: {error}", "see the message")]
+    return [
+        Finding(name, ok, seen, "" if ok else _FIXES[name], required=name != "detached layers")
+        for name, (ok, seen) in outcomes.items()
+    ]
 
-    program = (
-        "import os; from pycontainers.kernel import mounts, namespaces as n\n"
-        "r, w = os.pipe(); s, t = os.pipe()\n"
-        "pid, _ = n.clone3(n.CLONE_NEWUSER)\n"
-        "if pid == 0:\n    os.close(t); os.read(s, 1); os._exit(0)\n"
-        "n.write_id_maps(pid, [n.IdMap(0, 1879048192, 65536)], [n.IdMap(0, 1879048192, 65536)])\n"
-        "fd = mounts.open_tree('/usr')\n"
-        "mounts.set_attributes(fd, userns_fd=n.open_namespace(pid, 'user'))\n"
-    )
-    root = str(Path(__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise NotSupported(lines[-1] if lines else "the trial ended without a word")
-    return "/usr can be shown with other ids, in a new user namespace"
+
+def _existing(path: Path) -> str:
+    while not path.exists():
+        path = path.parent
+    return str(path)
+
+
+def _container() -> str:
+    """Run what the README runs first, in a data root that is taken away again."""
+    with tempfile.TemporaryDirectory(prefix="pycontainers-doctor-") as root:
+        with Engine(root=root) as engine:
+            result = run(["true"], engine=engine, timeout=_PATIENCE)
+        if not result.ok:
+            raise NotSupported(f"/bin/true ended with {result.exit_code}")
+    return "one has run and left nothing"
 
 
 def _cgroups() -> list[Finding]:
@@ -214,20 +211,22 @@ def _cgroups() -> list[Finding]:
     return found
 
 
+_FIXES: Final = {
+    "namespaces": "sysctl user.max_user_namespaces=15000; where AppArmor forbids user namespaces,"
+    " sysctl kernel.apparmor_restrict_unprivileged_userns=0; in a container, run it privileged",
+    "id maps": "grant CAP_SETUID and CAP_SETGID: run as root",
+    "proc": "in a container, run that one privileged: parts of its own /proc are hidden",
+    "detached mounts": "use Linux 6.1 or newer; in a container, run it privileged",
+    "idmapped mounts": "use a file system that knows them (ext4, xfs, btrfs), or userns='host'",
+    "overlay": "modprobe overlay",
+    "detached layers": "nothing need be done: before Linux 6.15 layers are attached first",
+    "seccomp filters": "use a kernel with CONFIG_SECCOMP_FILTER",
+}
 _PROBES: Final[tuple[tuple[str, Callable[[], str], str, bool], ...]] = (
     ("machine", _machine, "use x86-64 or arm64", True),
     ("rights", _rights, "run as root; in a container, as a privileged one", True),
     ("hard limits", _hard_limits, "grant CAP_SYS_RESOURCE, or leave ulimits alone", False),
-    ("user namespaces", _user_namespaces, "sysctl user.max_user_namespaces=15000", True),
-    ("detached mounts", _detached_mounts, "use Linux 6.1 or newer", True),
-    ("overlay", _overlay, "modprobe overlay", True),
-    (
-        "idmapped mounts",
-        _idmapped,
-        "use a file system that knows them (ext4, xfs, btrfs), or userns='host'",
-        True,
-    ),
-    ("seccomp", _seccomp, "apt-get install libseccomp2", True),
+    ("libseccomp", _libseccomp, "apt-get install libseccomp2", True),
     ("data root", _space, "free some space, or set PYCONTAINERS_ROOT", True),
     ("run-time directory", _run_directory, "make /run writable", True),
 )

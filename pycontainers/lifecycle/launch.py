@@ -42,6 +42,7 @@ _CONTROL_FD: Final = 3
 _OWNER_FD: Final = 4
 _HIGH: Final = 20
 _KILLED: Final = Exit(128 + signal.SIGKILL, signal.SIGKILL, 0.0, 0.0)
+_UNABLE: Final = (errno.EPERM, errno.ENOSYS, errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP)
 # EBADF: another thread has found it dead, and closed it, a moment before.
 _GONE: Final = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
 _LOOK_AGAIN: Final = 0.05  # seconds: another thread may have taken the message that is awaited
@@ -245,7 +246,10 @@ def _launch_error(message: dict[str, Any]) -> LaunchError:
             errno.ELOOP: PermissionDenied,
             errno.ENOEXEC: BadExecutable,
         }.get(number, LaunchError)
-    return kind(doing, number, detail, hint=message.get("hint"))
+    hint = message.get("hint")
+    if hint is None and kind is LaunchError and number in _UNABLE:
+        hint = "pycontainers.doctor() tries what containers need here, and names what is missing"
+    return kind(doing, number, detail, hint=hint)
 
 
 class Launcher:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pycontainers.diagnosis import Report, doctor
     from pycontainers.engine import Engine
     from pycontainers.errors import (
-        AuthenticationError,
         BadExecutable,
         CommandFailed,
         CommandNotFound,
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
         NotSupported,
         PermissionDenied,
         PyContainersError,
-        RateLimited,
-        RegistryError,
-        RegistryUnreachable,
         StoreError,
         Timeout,
         VolumeNotFound,
@@ -46,7 +42,6 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.streams import DEVNULL, PIPE, STDOUT
     from pycontainers.oci.config import ImageConfig
     from pycontainers.process import Process
-    from pycontainers.registries import Registry
 
 __version__ = "0.1.0"
 
@@ -56,7 +51,6 @@ _HOMES = {
     "diagnosis": ("Report", "doctor"),
     "engine": ("Engine",),
     "errors": (
-        "AuthenticationError",
         "BadExecutable",
         "CommandFailed",
         "CommandNotFound",
@@ -73,9 +67,6 @@ _HOMES = {
         "NotSupported",
         "PermissionDenied",
         "PyContainersError",
-        "RateLimited",
-        "RegistryError",
-        "RegistryUnreachable",
         "StoreError",
         "Timeout",
         "VolumeNotFound",
@@ -86,7 +77,6 @@ _HOMES = {
     "lifecycle.streams": ("DEVNULL", "PIPE", "STDOUT"),
     "oci.config": ("ImageConfig",),
     "process": ("Process",),
-    "registries": ("Registry",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -94,7 +84,6 @@ __all__ = [
     "DEVNULL",
     "PIPE",
     "STDOUT",
-    "AuthenticationError",
     "BadExecutable",
     "CommandFailed",
     "CommandNotFound",
@@ -118,10 +107,6 @@ __all__ = [
     "PermissionDenied",
     "Process",
     "PyContainersError",
-    "RateLimited",
-    "Registry",
-    "RegistryError",
-    "RegistryUnreachable",
     "Report",
     "StoreError",
     "Timeout",

@@ -1,9 +1,0 @@
-"""The world outside: registries, by the distribution specification.
-
-transport    requests with retries, redirects, proxies and TLS; knows HTTP and nothing of images
-credentials  who we are: our own file, other tools' files, and their helper programs
-auth         challenges, and the tokens they ask for
-endpoint     one registry or mirror: its address, and requests that carry what it wants to see
-repository   manifests, blobs and tags of one repository
-upload       how a blob gets into one
-"""

@@ -1,7 +1,8 @@
 """The database: one SQLite file a data root, shared by all processes that use it.
 
-It knows containers.  A container's row is made before anything of the container is, and
-removed after everything, so that recovery finds what a crash left (lifecycle/recovery.py).
+A container's row is made before anything of the container is, and removed after everything, so
+that recovery finds what a crash left (lifecycle/recovery.py).  An image's and a layer's row is made
+after all that they are made of, so that what has a row is whole (images.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import sqlite3
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pycontainers.errors import Conflict, StoreError
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_VERSION: Final = 1
-_SCHEMA: Final = """
+# Each entry leads from one format to the next; what has been released is never changed.
+_MIGRATIONS: Final = (
+    """
 CREATE TABLE containers (
     id           TEXT PRIMARY KEY,
     name         TEXT UNIQUE,
@@ -33,7 +35,32 @@ CREATE TABLE containers (
     cgroup       TEXT NOT NULL,
     options      TEXT NOT NULL
 ) WITHOUT ROWID;
-"""
+""",
+    """
+CREATE TABLE images (
+    manifest    TEXT PRIMARY KEY,
+    config      TEXT NOT NULL,
+    media_type  TEXT NOT NULL,
+    length      INTEGER NOT NULL,
+    size        INTEGER NOT NULL,
+    added       REAL NOT NULL,
+    platform    TEXT NOT NULL,
+    blobs       TEXT NOT NULL,
+    diff_ids    TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX images_config ON images (config);
+CREATE TABLE tags (
+    reference   TEXT PRIMARY KEY,
+    manifest    TEXT NOT NULL REFERENCES images (manifest)
+) WITHOUT ROWID;
+CREATE INDEX tags_manifest ON tags (manifest);
+CREATE TABLE layers (
+    diff_id     TEXT PRIMARY KEY,
+    directory   TEXT NOT NULL,
+    size        INTEGER NOT NULL
+) WITHOUT ROWID;
+""",
+)
 
 
 class ContainerRow(NamedTuple):
@@ -67,9 +94,18 @@ class Database:
             # ended with it; a crash of ours loses nothing.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA journal_mode = WAL")
-            self._migrate()
+            with self._closed_on_error():
+                self._migrate()
         except sqlite3.Error as error:
             raise StoreError(f"cannot open the database {path}: {error}") from error
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._connection.close()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -83,7 +119,7 @@ class Database:
                 raise
             self._connection.execute("COMMIT")
 
-    def _change(self, statement: str, *values: object) -> None:
+    def change(self, statement: str, *values: object) -> None:
         """Run one statement, which is a transaction of its own."""
         with self._lock, self._errors():
             self._connection.execute(statement, values)
@@ -107,7 +143,7 @@ class Database:
 
     def add_container(self, row: ContainerRow) -> None:
         """Add a container; Conflict where its name is in use."""
-        self._change(f"INSERT INTO containers VALUES ({', '.join('?' * len(row))})", *row)
+        self.change(f"INSERT INTO containers VALUES ({', '.join('?' * len(row))})", *row)
 
     def update_container(
         self,
@@ -119,7 +155,7 @@ class Database:
         exit_code: int | None = None,
     ) -> None:
         """Set what changes in a container's life."""
-        self._change(
+        self.change(
             "UPDATE containers SET status = ?, pid = ?, start = ?, exit_code = ? WHERE id = ?",
             status,
             pid,
@@ -130,7 +166,7 @@ class Database:
 
     def remove_container(self, container_id: str) -> None:
         """Forget a container; one that is not there is fine."""
-        self._change("DELETE FROM containers WHERE id = ?", container_id)
+        self.change("DELETE FROM containers WHERE id = ?", container_id)
 
     def containers(self) -> list[ContainerRow]:
         """Give all containers, oldest first."""
@@ -143,25 +179,30 @@ class Database:
             return exact
         return self._query("WHERE substr(id, 1, ?) = ?", len(key), key)
 
-    def _query(self, condition: str, *values: object) -> list[ContainerRow]:
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Give all rows of a query."""
         with self._lock, self._errors():
-            cursor = self._connection.execute(f"SELECT * FROM containers {condition}", values)
-            return [ContainerRow(*row) for row in cursor.fetchall()]
+            return self._connection.execute(query, values).fetchall()
+
+    def _query(self, condition: str, *values: object) -> list[ContainerRow]:
+        rows = self.rows(f"SELECT * FROM containers {condition}", *values)
+        return [ContainerRow(*row) for row in rows]
 
     def _migrate(self) -> None:
-        if self._version() == _VERSION:
+        newest = len(_MIGRATIONS)
+        if self._version() == newest:
             return
         with self.transaction() as connection:
             version = self._version()
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
-            elif version != _VERSION:
+            if version > newest:
                 raise StoreError(
-                    f"the database {self._path} has format {version}, not {_VERSION}",
+                    f"the database {self._path} has format {version}, newer than {newest}",
                     hint="use a newer pycontainers, or another data root",
                 )
+            for script in _MIGRATIONS[version:]:
+                for statement in script.split(";"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {newest}")
 
     def _version(self) -> int:
         version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]

@@ -1,7 +1,9 @@
 """The data root: where everything lies, and who may see it.
 
 <root>/state.db          the database                         (database.py)
-<root>/layers/<id>/      unpacked layers, and generated ones  (snapshots.py)
+<root>/content/          blobs, as an OCI image layout        (content.py)
+<root>/ingest/           blobs that are being written
+<root>/layers/<id>/      unpacked layers, and generated ones  (images.py)
 <root>/containers/<id>/  upper and work of one container      (snapshots.py)
 <root>/cache/            what can be made again, as seccomp programs
 <run>/ids/<n>            leases of id ranges, of all engines  (ranges.py)
@@ -26,6 +28,8 @@ class DataRoot:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = Path(path).absolute() if path is not None else default_path()
+        self.content = self.path / "content"
+        self.ingest = self.path / "ingest"
         self.layers = self.path / "layers"
         self.containers = self.path / "containers"
         self.cache = self.path / "cache"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pycontainers.diagnosis import Report, doctor
     from pycontainers.engine import Engine
     from pycontainers.errors import (
+        AuthenticationError,
         BadExecutable,
         CommandFailed,
         CommandNotFound,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
         NotSupported,
         PermissionDenied,
         PyContainersError,
+        RateLimited,
+        RegistryError,
+        RegistryUnreachable,
         StoreError,
         Timeout,
         VolumeNotFound,
@@ -51,6 +55,7 @@ _HOMES = {
     "diagnosis": ("Report", "doctor"),
     "engine": ("Engine",),
     "errors": (
+        "AuthenticationError",
         "BadExecutable",
         "CommandFailed",
         "CommandNotFound",
@@ -67,6 +72,9 @@ _HOMES = {
         "NotSupported",
         "PermissionDenied",
         "PyContainersError",
+        "RateLimited",
+        "RegistryError",
+        "RegistryUnreachable",
         "StoreError",
         "Timeout",
         "VolumeNotFound",
@@ -84,6 +92,7 @@ __all__ = [
     "DEVNULL",
     "PIPE",
     "STDOUT",
+    "AuthenticationError",
     "BadExecutable",
     "CommandFailed",
     "CommandNotFound",
@@ -107,6 +116,9 @@ __all__ = [
     "PermissionDenied",
     "Process",
     "PyContainersError",
+    "RateLimited",
+    "RegistryError",
+    "RegistryUnreachable",
     "Report",
     "StoreError",
     "Timeout",

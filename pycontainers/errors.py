@@ -8,6 +8,8 @@ Each message says what failed, on what and why; `hint`, where there is one, says
     ├── Conflict                    a name in use, or an object in the wrong state
     ├── InvalidArgument (ValueError)
     ├── ImageError                  an image or root file system that can't be used
+    ├── RegistryError               a registry that refuses, or answers against the specification
+    │   └── AuthenticationError  RateLimited  RegistryUnreachable
     ├── StoreError                  the data root or its database
     ├── NotSupported                what this host lacks, and how to get it
     ├── KernelError (OSError)       a system call, as strace(1) prints it
@@ -88,6 +90,32 @@ class InvalidArgument(PyContainersError, ValueError):
 
 class ImageError(PyContainersError):
     """An image, archive or root file system can't be used."""
+
+
+class RegistryError(PyContainersError):
+    """A registry refused, or answered against its specification; `status` is HTTP's, 0 without."""
+
+    def __init__(self, message: str, *, status: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class AuthenticationError(RegistryError):
+    """A registry wants other credentials, or none of ours may be sent where it asks for them."""
+
+
+class RateLimited(RegistryError):
+    """A registry has had too many requests; `retry_after` says how many seconds to wait, if told."""
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, status=429, hint=hint)
+        self.retry_after = retry_after
+
+
+class RegistryUnreachable(RegistryError):
+    """No connection to a registry was made or held, also not after several attempts."""
 
 
 class StoreError(PyContainersError):

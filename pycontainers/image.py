@@ -1,46 +1,62 @@
-"""Image: what a container starts from; this machine's own programs, or a root file system."""
+"""Image: what a container starts from; of a registry, an archive, a directory or this machine."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import attrs
 
+from pycontainers.distribution import bars, catalog, rootfs
+from pycontainers.distribution.layers import Limits
+from pycontainers.distribution.load import load
+from pycontainers.distribution.save import save
 from pycontainers.engine import Engine
-from pycontainers.errors import ImageError, ImageNotFound, InvalidArgument
+from pycontainers.errors import (
+    ImageError,
+    ImageNotFound,
+    InvalidArgument,
+    NotSupported,
+)
 from pycontainers.lifecycle import output
 from pycontainers.lifecycle.completion import encoded
 from pycontainers.lifecycle.oneshot import run_once
 from pycontainers.lifecycle.options import Options
 from pycontainers.lifecycle.source import Source
 from pycontainers.lifecycle.streams import PIPE
-from pycontainers.lifecycle.unpack import unpack_tar
-from pycontainers.oci.config import ImageConfig
+from pycontainers.oci.config import History, ImageConfig
+from pycontainers.oci.platform import Platform
+from pycontainers.oci.reference import Reference
 from pycontainers.storage import host
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Unpack
 
-    from pycontainers.lifecycle.options import Command, RunOptions
+    from pycontainers.distribution.progress import Listener
+    from pycontainers.lifecycle.options import Command, RunOptions, Size
     from pycontainers.lifecycle.result import CompletedRun
+    from pycontainers.lifecycle.services import Services
+    from pycontainers.storage.images import Collected, ImageRow
 
 
 @attrs.frozen(repr=False)
 class Image:
     """An image of one data root, as a plain value; `id` names its content.
 
-    `layers` are directories, topmost first, that are never written to; `trees` are (source, target)
-    of the host's own directories, for `Image.host()`.
+    Attributes are live: `tags`, `digest` and `size` tell what the store says now, and raise
+    ImageNotFound once the image has been removed.
     """
 
     root: str
     id: str
-    config: ImageConfig = attrs.field(eq=False)
-    layers: tuple[str, ...] = attrs.field(eq=False)
-    trees: tuple[tuple[str, str], ...] = attrs.field(eq=False, default=())
+    _given: Source | None = attrs.field(default=None, eq=False)
+
+    # Where images come from.
 
     @classmethod
     def host(cls, *, engine: Engine | None = None) -> Image:
@@ -53,57 +69,137 @@ class Image:
         '42\n'
         """
         engine = engine or Engine()
-        made = engine.services().images
-        if "host" not in made:
-            layer = host.make_layer(engine.services().root.layers)
+        services = engine.services()
+        if services.host_image is None:
+            layer = host.make_layer(services.root.layers)
             config = ImageConfig(
                 env=(f"PATH={host.search_path()}", "LANG=C.UTF-8"), cmd=("/bin/sh",)
             )
-            made["host"] = cls(engine.root, layer.name, config, (str(layer),), host.trees())
-        image: Image = made["host"]
-        return image
+            services.host_image = Source(
+                image=layer.name, config=config, layers=(str(layer),), trees=host.trees()
+            )
+        return cls(engine.root, services.host_image.image, services.host_image)
 
     @classmethod
     def from_rootfs(
         cls,
-        source: str | os.PathLike[str],
+        source: str | os.PathLike[str] | BinaryIO,
         *,
         config: ImageConfig | None = None,
+        max_size: Size | None = None,
+        max_entries: int | None = None,
+        progress: Listener | bool | None = None,
         engine: Engine | None = None,
     ) -> Image:
         """Give an image of a root file system: a directory, used where it is, or a tar archive.
 
-        An archive (plain, gzip, bzip2 or xz) is unpacked once by a process jailed in the target
-        directory; the same archive again takes no time.  Nothing is ever written to a directory
-        given; it must not change while containers use it.  Raises ImageError.
+        An archive (a path or an open file; plain, gzip, zstd, bzip2 or xz) becomes an image of one
+        layer in the store, unpacked by a jailed process; the same archive again takes little time.
+        Nothing is ever written to a directory given; it must not change while containers use it,
+        and can't be tagged or pushed.  `max_size` (bytes) and `max_entries` bound what is unpacked.
+        Raises ImageError, StoreError.
 
         >>> Image.from_rootfs("/srv/busybox").run(["/bin/true"]).ok           # doctest: +SKIP
         True
         """
         engine = engine or Engine()
+        limits = Limits.of(max_size, max_entries)
+        known = config or ImageConfig()
+        if not isinstance(source, (str, os.PathLike)):
+            with bars.reporter(progress, "reading a root file system") as reporter:
+                row = rootfs.from_tar(engine.services(), source, known, limits, reporter)
+            return cls(engine.root, row.config)
         path = Path(source).absolute()
         if path.is_dir():
-            try:
-                os.listdir(path)  # noqa: PTH208
-            except OSError as error:
-                raise ImageError(f"cannot read the directory {path}: {error.strerror}") from error
-            layer, name = str(path), hashlib.sha256(os.fsencode(path)).hexdigest()
-        elif path.is_file():
-            services = engine.services()
-            unpacked = unpack_tar(services, path)
-            layer, name = str(unpacked), unpacked.name
-        else:
+            return cls._directory(path, known, engine)
+        if not path.exists():
             raise ImageError(f"cannot use {path} as an image: no such directory or file")
-        return cls(engine.root, name, config or ImageConfig(), (layer,))
+        reporter = bars.reporter(progress, f"reading {path}")
+        return cls(
+            engine.root, rootfs.from_tar(engine.services(), path, known, limits, reporter).config
+        )
+
+    @classmethod
+    def _directory(cls, path: Path, config: ImageConfig, engine: Engine) -> Image:
+        try:
+            os.listdir(path)  # noqa: PTH208
+        except OSError as error:
+            raise ImageError(f"cannot read the directory {path}: {error.strerror}") from error
+        name = hashlib.sha256(os.fsencode(path)).hexdigest()
+        source = Source(image=name, config=config, layers=(str(path),))
+        return cls(engine.root, name, source)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        max_size: Size | None = None,
+        max_entries: int | None = None,
+        progress: Listener | bool | None = None,
+        engine: Engine | None = None,
+    ) -> Image:
+        """Load the image of an archive: docker-archive or OCI, a file, a stream or a layout.
+
+        Compressed archives are read as they are.  An archive of several images gives an
+        ImageError, after all have been loaded: `load_all` gives them.  Raises ImageError,
+        StoreError.
+
+        >>> Image.load("app.tar").tags                                       # doctest: +SKIP
+        ('app:1',)
+        """
+        loaded = cls.load_all(
+            source, max_size=max_size, max_entries=max_entries, progress=progress, engine=engine
+        )
+        if len(loaded) > 1:
+            raise ImageError(
+                f"the archive has {len(loaded)} images", hint="Image.load_all(…) gives all of them"
+            )
+        return loaded[0]
+
+    @classmethod
+    def load_all(
+        cls,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        max_size: Size | None = None,
+        max_entries: int | None = None,
+        progress: Listener | bool | None = None,
+        engine: Engine | None = None,
+    ) -> list[Image]:
+        """Load all images of an archive, as `load` does with one."""
+        engine = engine or Engine()
+        reporter = bars.reporter(progress, "loading images")
+        limits = Limits.of(max_size, max_entries)
+        rows = load(engine.services(), source, limits, reporter)
+        return [cls(engine.root, row.config) for row in rows]
+
+    # Which there are.
 
     @classmethod
     def get(cls, reference: str, *, engine: Engine | None = None) -> Image:
-        """Give the image with this reference; raises ImageNotFound."""
+        """Give the image that a reference, an id or the beginning of an id means.
+
+        Raises ImageNotFound, InvalidArgument, and Conflict where a beginning means several.
+        """
         engine = engine or Engine()
-        raise ImageNotFound(
-            f"no image {reference!r} in {engine.root}",
-            hint="images come from Image.host() and Image.from_rootfs(…) in this version",
-        )
+        return cls(engine.root, catalog.find(engine.services(), reference))
+
+    @classmethod
+    def list(cls, *, engine: Engine | None = None) -> list[Image]:
+        """Give all images of the store, newest first."""
+        engine = engine or Engine()
+        rows = engine.services().image_store.all()
+        return [cls(engine.root, name) for name in dict.fromkeys(row.config for row, _ in rows)]
+
+    @classmethod
+    def prune(cls, *, all: bool = False, engine: Engine | None = None) -> Collected:
+        """Remove the images without a tag, or `all` that no container uses; tell what it freed.
+
+        Waits for pulls and loads that are running.  Raises StoreError.
+        """
+        engine = engine or Engine()
+        return catalog.prune(engine.services(), all=all)
 
     @classmethod
     def resolve(cls, image: Image | str | None, engine: Engine) -> Image:
@@ -142,9 +238,138 @@ class Image:
             result.check_returncode()
         return result
 
+    # What it is.
+
+    @property
+    def config(self) -> ImageConfig:
+        """What its programs start with: entrypoint, cmd, env, user and others."""
+        return self._given.config if self._given else catalog.config(self._services(), self.id)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The directories of its layers, topmost first, which are never written to."""
+        return self.source().layers
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The references that mean it, as `debian:12`."""
+        return tuple(Reference.parse(name).familiar for name in self._names() if "@" not in name)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The references by digest that it was pulled from or pushed to."""
+        return tuple(Reference.parse(name).familiar for name in self._names() if "@" in name)
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of its manifest; None for the host's programs and directories."""
+        return None if self._given else self._row().manifest
+
+    @property
+    def size(self) -> int:
+        """The bytes of its blobs, compressed as they are; 0 where there are none."""
+        return 0 if self._given else self._row().size
+
+    @property
+    def platform(self) -> Platform:
+        """What its programs were made for."""
+        return Platform.parse(self._row().platform) if not self._given else Platform.host()
+
+    def history(self) -> tuple[History, ...]:
+        """Give how it was made, the oldest step first, as its config tells."""
+        return self.config.history
+
+    # What can be done with it.
+
+    def tag(self, reference: str) -> None:
+        """Let a reference mean this image from now on, whatever it meant before.
+
+        Raises InvalidArgument, and NotSupported for what is not in the store.
+        """
+        wanted = Reference.parse(reference)
+        if wanted.digest is not None:
+            raise InvalidArgument(f"cannot tag {reference!r}: a digest can't be chosen")
+        self._services().image_store.tag(self._row().manifest, str(wanted))
+
+    def untag(self, reference: str) -> None:
+        """Let a reference mean nothing; the image stays.  Raises ImageNotFound."""
+        wanted = str(Reference.parse(reference))
+        if wanted not in self._names() or not self._services().image_store.untag(wanted):
+            raise ImageNotFound(f"{reference!r} does not mean the image {self.id}")
+
+    def remove(self, *, force: bool = False) -> None:
+        """Remove the image with all its tags, and what no other image shares with it.
+
+        Conflict where containers use it; `force` then takes the tags, and `prune` the rest later.
+        Gone already is fine.
+        """
+        if self._given:
+            raise NotSupported(f"{self!r} is not in the store and can't be removed from it")
+        catalog.remove(self._services(), self.id, force=force)
+
+    def save(
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: str = "oci",
+        progress: Listener | bool | None = None,
+    ) -> None:
+        """Write the image with its tags as an archive, "oci" or "docker", that others load.
+
+        A file appears when it is whole.  Raises ImageNotFound, StoreError.
+
+        >>> Image.get("app:1").save("app.tar", format="docker")              # doctest: +SKIP
+        """
+        self.save_all([self], target, format=format, progress=progress)
+
+    @classmethod
+    def save_all(
+        cls,
+        images: Sequence[Image],
+        target: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: str = "oci",
+        progress: Listener | bool | None = None,
+    ) -> None:
+        """Write several images of one data root as one archive, as `save` does with one."""
+        if not images or len({image.root for image in images}) != 1:
+            raise InvalidArgument("images: expected one or more of one data root")
+        rows = [image._row() for image in images]
+        services = images[0]._services()
+        reporter = bars.reporter(progress, "saving images")
+        if not isinstance(target, (str, os.PathLike)):
+            save(services, rows, target, format, reporter)
+            return
+        with catalog.appearing(Path(target)) as file:
+            save(services, rows, file, format, reporter)
+
     def source(self) -> Source:
         """Give what a container starts from.  For the rooms of this library."""
-        return Source(image=self.id, config=self.config, layers=self.layers, trees=self.trees)
+        if self._given:
+            return self._given
+        row = self._row()
+        layers = self._services().image_store.stack(json.loads(row.diff_ids))
+        return Source(image=self.id, config=self.config, layers=layers)
+
+    def _services(self) -> Services:
+        return Engine(root=self.root).services()
+
+    def _row(self) -> ImageRow:
+        if self._given:
+            raise NotSupported(
+                f"{self!r} is not in the store, and so has no manifest",
+                hint="Image.from_rootfs(archive) makes an image that can be saved and pushed",
+            )
+        return catalog.row(self._services(), self.id)
+
+    def _names(self) -> tuple[str, ...]:
+        return () if self._given else catalog.names(self._services(), self.id)
 
     def __repr__(self) -> str:
-        return f"<Image {self.id[:17]}>"
+        short = self.id.removeprefix("sha256:")[:12]
+        if self._given:
+            return f"<Image {self.id[:17]}>"
+        try:
+            return " ".join(["<Image", *self.tags, short]) + ">"
+        except ImageNotFound:
+            return f"<Image {short} removed>"

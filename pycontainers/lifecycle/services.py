@@ -17,7 +17,9 @@ from pycontainers.lifecycle import recovery, request
 from pycontainers.lifecycle.collector import Collector
 from pycontainers.lifecycle.launch import Launcher
 from pycontainers.lifecycle.seccomp import Profile, compile_profile
+from pycontainers.storage.content import ContentStore
 from pycontainers.storage.database import Database
+from pycontainers.storage.images import ImageStore
 from pycontainers.storage.root import DataRoot, run_directory
 from pycontainers.storage.snapshots import Snapshots
 
@@ -46,7 +48,9 @@ class Services:
         self.attached: dict[str, Attached] = {}
         self.spare_cgroup: str | None = None
         self.collector = Collector()
-        self.images: dict[str, Any] = {}
+        self.content = ContentStore(root.content, root.ingest)
+        self.image_store = ImageStore(self.database, self.content, root.layers)
+        self.host_image: Source | None = None
         self._templates: dict[tuple[Options, Source], tuple[plan.Plan, list[int]]] = {}
         self._filters: dict[object, tuple[int, int]] = {}
         self._launcher: Launcher | None = None

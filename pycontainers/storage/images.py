@@ -111,6 +111,11 @@ class ImageStore:
         query = "WHERE substr(config, 1, ?) = ? OR substr(images.manifest, 1, ?) = ?"
         return self._several(query, len(prefix), prefix, len(prefix), prefix)
 
+    def having(self, blob: str) -> list[ImageRow]:
+        """Give the images that have this blob as a layer."""
+        rows = self._several("WHERE instr(blobs, ?)", blob)
+        return [row for row in rows if blob in json.loads(row.blobs)[2:]]
+
     def all(self) -> list[tuple[ImageRow, tuple[str, ...]]]:
         """Give all images with their references, newest first."""
         named: dict[str, list[str]] = {}

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pycontainers.command import run
     from pycontainers.container import Container
     from pycontainers.diagnosis import Report, doctor
+    from pycontainers.distribution.commit import Change
+    from pycontainers.distribution.progress import Progress
     from pycontainers.engine import Engine
     from pycontainers.errors import (
         AuthenticationError,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.streams import DEVNULL, PIPE, STDOUT
     from pycontainers.oci.config import ImageConfig
     from pycontainers.process import Process
+    from pycontainers.registries import Registry
 
 __version__ = "0.1.0"
 
@@ -53,6 +56,8 @@ _HOMES = {
     "command": ("run",),
     "container": ("Container",),
     "diagnosis": ("Report", "doctor"),
+    "distribution.commit": ("Change",),
+    "distribution.progress": ("Progress",),
     "engine": ("Engine",),
     "errors": (
         "AuthenticationError",
@@ -85,6 +90,7 @@ _HOMES = {
     "lifecycle.streams": ("DEVNULL", "PIPE", "STDOUT"),
     "oci.config": ("ImageConfig",),
     "process": ("Process",),
+    "registries": ("Registry",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -94,6 +100,7 @@ __all__ = [
     "STDOUT",
     "AuthenticationError",
     "BadExecutable",
+    "Change",
     "CommandFailed",
     "CommandNotFound",
     "CompletedRun",
@@ -115,8 +122,10 @@ __all__ = [
     "NotSupported",
     "PermissionDenied",
     "Process",
+    "Progress",
     "PyContainersError",
     "RateLimited",
+    "Registry",
     "RegistryError",
     "RegistryUnreachable",
     "Report",

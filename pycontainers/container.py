@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self, overload
 
 import attrs
 
+from pycontainers.distribution import catalog
+from pycontainers.distribution import commit as committing
 from pycontainers.engine import Engine
 from pycontainers.errors import Conflict, ContainerNotFound, NotSupported
 from pycontainers.image import Image
@@ -19,7 +22,7 @@ from pycontainers.lifecycle.completion import completed, encoded
 from pycontainers.lifecycle.explain import Explanation
 from pycontainers.lifecycle.options import Options, RunOptions
 from pycontainers.lifecycle.result import CompletedRun
-from pycontainers.lifecycle.streams import PIPE, Streams, run_to_end
+from pycontainers.lifecycle.streams import PIPE, Streams, run_to_end, start_attached
 from pycontainers.process import Process
 
 if TYPE_CHECKING:
@@ -28,9 +31,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from pycontainers.distribution.commit import Change
     from pycontainers.lifecycle.options import Command, Size
     from pycontainers.storage.database import ContainerRow
 
+_List = list  # the class has a method of that name
 _DEFAULT_LIMIT: Final = output.DEFAULT_LIMIT
 
 
@@ -121,7 +126,7 @@ class Container:
         CommandNotFound), Conflict where it runs.
         """
         attached = self._attached()
-        attached.keep(self._start(attached))
+        attached.keep(start_attached(attached))
 
     def attach(self) -> Process:
         """Start the program with its streams in the caller's hands.
@@ -130,7 +135,7 @@ class Container:
         reads makes the program wait.  Raises what `start` raises.
         """
         attached = self._attached()
-        streams = self._start(attached)
+        streams = start_attached(attached)
         assert attached.running is not None
         argv = attached.argv()
         return Process.of(attached, attached.running, argv, streams)
@@ -300,6 +305,53 @@ class Container:
         wanted = [name for name, on in (("stdout", stdout), ("stderr", stderr)) if on]
         return self._attached().collected(wanted).decode(errors="replace")
 
+    # What it changed.
+
+    def diff(self) -> _List[Change]:
+        """Give what it added, changed and deleted in its image's file system, sorted by path.
+
+        Raises NotSupported for an ephemeral container.
+
+        >>> c.diff()                                                    # doctest: +SKIP
+        [Change(kind='C', path='/etc'), Change(kind='A', path='/etc/new')]
+        """
+        return committing.diff(self._attached())
+
+    def export(self, target: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write its whole file system as a tar archive: a file that appears when it is whole.
+
+        Raises NotSupported for an ephemeral container, StoreError.
+        """
+        attached = self._attached()
+        if not isinstance(target, (str, os.PathLike)):
+            committing.export(attached, target)
+            return
+        with catalog.appearing(Path(target)) as file:
+            committing.export(attached, file)
+
+    def commit(
+        self,
+        reference: str | None = None,
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        author: str = "",
+        pause: bool = True,
+    ) -> Image:
+        """Make an image of its image and what it changed, and tag it if there is a reference.
+
+        `changes` are lines of a Dockerfile (CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER,
+        VOLUME, WORKDIR).  A running container stands still meanwhile, if `pause`.  Raises
+        InvalidArgument, NotSupported for an ephemeral container, StoreError.
+
+        >>> c.commit("app:2", changes=['CMD ["server"]'])               # doctest: +SKIP
+        <Image app:2 4ee36a5b2397>
+        """
+        row = committing.commit(
+            self._attached(), reference, changes, message=message, author=author, pause=pause
+        )
+        return Image(self.root, row.config)
+
     def explain(self) -> Explanation:
         """Give each step of a start with the kernel feature that it uses, as text or a table."""
         return Explanation(self._attached().plan()[0])
@@ -422,21 +474,3 @@ class Container:
             return "exited"
         os.close(pidfd)
         return "running"
-
-    def _start(self, attached: Attached) -> Streams:
-        options = attached.options
-        while True:
-            streams = Streams(stdin=options.stdin, tty=options.tty)
-            try:
-                running = attached.start(streams.theirs)
-                streams.started()
-                running.wait_started()
-                if not attached.start_again():
-                    if options.tty and running.terminal_fd >= 0:
-                        streams.take_terminal(running.terminal_fd)
-                    attached.note_started()
-                    return streams
-            except BaseException:
-                streams.close()
-                raise
-            streams.close()

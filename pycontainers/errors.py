@@ -105,7 +105,7 @@ class AuthenticationError(RegistryError):
 
 
 class RateLimited(RegistryError):
-    """A registry has had too many requests; `retry_after` says how many seconds to wait, if told."""
+    """A registry has had too many requests; `retry_after` says how many seconds to wait."""
 
     def __init__(
         self, message: str, *, retry_after: float | None = None, hint: str | None = None

@@ -59,6 +59,47 @@ class Image:
     # Where images come from.
 
     @classmethod
+    def pull(
+        cls,
+        reference: str,
+        *,
+        platform: str | None = None,
+        auth: tuple[str, str] | None = None,
+        insecure: bool | None = None,
+        ca: str | os.PathLike[str] | None = None,
+        mirrors: Sequence[str] = (),
+        max_size: Size | None = None,
+        max_entries: int | None = None,
+        progress: Listener | bool | None = None,
+        engine: Engine | None = None,
+    ) -> Image:
+        """Fetch an image from its registry, docker.io where the reference names none.
+
+        `platform` is this machine's unless given, as "linux/arm64"; `auth` a user and a password,
+        else those of `Registry.login`, ~/.docker/config.json or containers/auth.json.  `insecure`
+        allows plain http and any certificate (None: plain http on loopback), `ca` is a file of
+        certificates to trust, `mirrors` are asked first.  `max_size` and `max_entries` bound what a
+        layer is unpacked to.  `progress`: None draws bars in a terminal or notebook, False nothing,
+        a callable gets each `Progress`.  What is here already is not fetched again, and a pull that
+        was interrupted goes on.  Raises ImageNotFound, ImageError, RegistryError, StoreError.
+
+        >>> Image.pull("debian:12").tags                                     # doctest: +SKIP
+        ('debian:12',)
+        """
+        from pycontainers.distribution import remote  # TLS and HTTP take 20 ms to load
+        from pycontainers.distribution.pull import Pull
+
+        engine = engine or Engine()
+        wanted = Reference.parse(reference)
+        suits = None if platform is None else Platform.parse(platform)
+        limits = Limits.of(max_size, max_entries)
+        reporter = bars.reporter(progress, f"pulling {wanted.familiar}")
+        services = engine.services()
+        with remote.repository(services, wanted, auth, insecure, ca, mirrors) as repository:
+            row = Pull(services, repository, wanted, suits, limits, reporter).run()
+        return cls(engine.root, row.config)
+
+    @classmethod
     def host(cls, *, engine: Engine | None = None) -> Image:
         r"""Give this machine's own programs as an image: /usr and the running Python, read-only.
 
@@ -203,11 +244,17 @@ class Image:
 
     @classmethod
     def resolve(cls, image: Image | str | None, engine: Engine) -> Image:
-        """Give the image that an `image=` option means: None is the host's own programs."""
+        """Give the image that an `image=` option means: None is the host's own programs.
+
+        A reference that means nothing here is pulled.
+        """
         if image is None:
             return cls.host(engine=engine)
         if isinstance(image, str):
-            return cls.get(image, engine=engine)
+            try:
+                return cls.get(image, engine=engine)
+            except ImageNotFound:
+                return cls.pull(image, engine=engine)
         if not isinstance(image, Image):
             raise InvalidArgument(f"image: expected an Image, a reference or None, not {image!r}")
         return image
@@ -296,6 +343,34 @@ class Image:
         wanted = str(Reference.parse(reference))
         if wanted not in self._names() or not self._services().image_store.untag(wanted):
             raise ImageNotFound(f"{reference!r} does not mean the image {self.id}")
+
+    def push(
+        self,
+        reference: str,
+        *,
+        auth: tuple[str, str] | None = None,
+        insecure: bool | None = None,
+        ca: str | os.PathLike[str] | None = None,
+        progress: Listener | bool | None = None,
+    ) -> str:
+        """Send the image to a registry under a reference; give its manifest's digest.
+
+        Only what the registry lacks is sent.  The options are those of `pull`.  Raises
+        RegistryError, StoreError, and NotSupported for what is not in the store.
+
+        >>> Image.get("app:1").push("localhost:5000/app:1")                  # doctest: +SKIP
+        'sha256:…'
+        """
+        from pycontainers.distribution import remote
+        from pycontainers.distribution.push import Push
+
+        wanted = Reference.parse(reference)
+        if wanted.digest is not None:
+            raise InvalidArgument(f"cannot push to {reference!r}: a digest can't be chosen")
+        row, services = self._row(), self._services()
+        reporter = bars.reporter(progress, f"pushing {wanted.familiar}")
+        with remote.repository(services, wanted, auth, insecure, ca) as repository:
+            return Push(services, repository, wanted, row, reporter).run()
 
     def remove(self, *, force: bool = False) -> None:
         """Remove the image with all its tags, and what no other image shares with it.

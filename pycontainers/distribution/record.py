@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final
@@ -97,7 +96,7 @@ def platform_of(config: ImageConfig) -> Platform:
     ).normalized()
 
 
-def all_at_once(jobs: Sequence[Callable[[], object]], cancelled: threading.Event) -> None:
+def all_at_once(jobs: Sequence[Callable[[], object]], cancel: Callable[[], object]) -> None:
     """Do jobs in a few threads; the first error, or an interrupt, ends the others and is raised."""
     if len(jobs) < 2:
         for job in jobs:
@@ -111,7 +110,7 @@ def all_at_once(jobs: Sequence[Callable[[], object]], cancelled: threading.Event
         if failed:
             failed[0].result()
     except BaseException:
-        cancelled.set()
+        cancel()
         raise
     finally:
         with contextlib.suppress(KeyboardInterrupt):

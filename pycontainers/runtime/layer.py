@@ -42,11 +42,14 @@ class _Node(NamedTuple):
         return _is_whiteout(self.facts)
 
 
-def layer(_: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-    """Write the upper directory as a layer to descriptor `fds[0]`; give its entries and bytes."""
+def layer(work: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    """Write the upper directory as a layer to descriptor `fds[0]`; give its entries and bytes.
+
+    Nothing at the paths of `skip` is written.
+    """
     _prepare()
     writer, linked = Writer(fds[0]), _Links()
-    for node in _walk([_root()], merge=False):
+    for node in _walk([_root()], _skipped(work), merge=False):
         if node.is_whiteout():
             above, slash, name = node.path.rpartition(b"/")
             writer.empty(above + slash + b".wh." + name)
@@ -58,22 +61,22 @@ def layer(_: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     return {"entries": writer.entries, "bytes": writer.bytes}
 
 
-def export(_: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+def export(work: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     """Write all that is seen in the directory and those beneath it, `fds[1:]`, to `fds[0]`."""
     _prepare()
     writer, linked = Writer(fds[0]), _Links()
-    for node in _walk([_root(), *fds[1:]], merge=True):
+    for node in _walk([_root(), *fds[1:]], _skipped(work), merge=True):
         _write(writer, node, linked)
     writer.end()
     return {"entries": writer.entries, "bytes": writer.bytes}
 
 
-def changes(_: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+def changes(work: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     """Write what is (A)dded, (C)hanged and (D)eleted against `fds[1:]` as lines of JSON."""
     _prepare()
     count = 0
     with open(fds[0], "w", encoding="ascii", closefd=False) as lines:
-        for node in _walk([_root(), *fds[1:]], merge=False):
+        for node in _walk([_root(), *fds[1:]], _skipped(work), merge=False):
             was = _was_there(node)
             if node.is_whiteout() and not was:
                 continue
@@ -94,7 +97,12 @@ def _root() -> int:
     return os.open("/", _FOLDER)
 
 
-def _walk(roots: list[int], *, merge: bool) -> Iterator[_Node]:
+def _skipped(work: dict[str, Any]) -> frozenset[bytes]:
+    """Give the mount points, which the engine made: what is there is not the container's work."""
+    return frozenset(os.fsencode(path) for path in work.get("skip", ()))
+
+
+def _walk(roots: list[int], skipped: frozenset[bytes], *, merge: bool) -> Iterator[_Node]:
     """Give all names below the first directory, or below all of them merged, parents first.
 
     Whiteouts are given where nothing is merged.  Each node's `beneath` are the directories that
@@ -108,6 +116,8 @@ def _walk(roots: list[int], *, merge: bool) -> Iterator[_Node]:
             stack.pop()
             for fd in opened.pop():
                 os.close(fd)
+            continue
+        if node.path in skipped and not (merge and stat.S_ISDIR(node.facts.st_mode)):
             continue
         yield node
         if stat.S_ISDIR(node.facts.st_mode):

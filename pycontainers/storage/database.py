@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_PATIENCE: Final = 30.0  # seconds that other processes may hold the database
 # Each entry leads from one format to the next; what has been released is never changed.
 _MIGRATIONS: Final = (
     """
@@ -87,17 +89,30 @@ class Database:
         self._lock = threading.RLock()
         try:
             self._connection = sqlite3.connect(
-                path, timeout=30, isolation_level=None, check_same_thread=False
+                path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
             os.chmod(path, 0o600)  # noqa: PTH101
             # NORMAL: a crash of the machine may lose the last rows, which tell of processes that
             # ended with it; a crash of ours loses nothing.
             self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute("PRAGMA journal_mode = WAL")
             with self._closed_on_error():
+                self._use_log()
                 self._migrate()
         except sqlite3.Error as error:
             raise StoreError(f"cannot open the database {path}: {error}") from error
+
+    def _use_log(self) -> None:
+        """Turn the write-ahead log on; SQLite waits for no other process that does so (BUSY)."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
 
     @contextmanager
     def _closed_on_error(self) -> Iterator[None]:

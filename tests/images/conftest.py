@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -99,10 +100,43 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
     finally:
         daemon.terminate()
         daemon.wait(30)
-        subprocess.run(["umount", "-q", *_mounts(root)], check=False)
+        for path in _mounts(root):
+            subprocess.run(["umount", path], check=False)
 
 
 def _mounts(root: Path) -> list[str]:
     with open("/proc/self/mounts") as lines:
         found = [line.split()[1] for line in lines]
     return [path for path in reversed(found) if path.startswith(os.fspath(root))]
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Debian's docker-registry on loopback, open to all; gives its host and port."""
+    root = tmp_path_factory.mktemp("registry")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (root / "config.yml").write_text(
+        f"version: 0.1\nlog: {{level: error}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {root}/data}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: 127.0.0.1:{port}}}\n"
+    )
+    with (root / "log").open("wb") as log:
+        server = subprocess.Popen(
+            ["docker-registry", "serve", root / "config.yml"], stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            assert server.poll() is None, (root / "log").read_text()[-2000:]
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)

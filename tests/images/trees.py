@@ -34,11 +34,12 @@ def tree(root: str | Path) -> dict[str, Facts]:
             facts = os.lstat(path)
             plain = stat.S_ISREG(facts.st_mode)
             link = stat.S_ISLNK(facts.st_mode)
+            whiteout = stat.S_ISCHR(facts.st_mode) and facts.st_rdev == 0
             found[os.path.relpath(path, root)] = Facts(
                 kind=stat.S_IFMT(facts.st_mode),
                 mode=stat.S_IMODE(facts.st_mode),
                 owner=(facts.st_uid, facts.st_gid),
-                mtime=int(facts.st_mtime),
+                mtime=0 if whiteout else int(facts.st_mtime),
                 size=facts.st_size if plain else 0,
                 device=facts.st_rdev,
                 target=os.readlink(path) if link else "",

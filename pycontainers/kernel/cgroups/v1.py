@@ -154,9 +154,12 @@ class V1Cgroup(base.Cgroup):
         return V1Cgroup({own: f"{self.directories[own]}/{name}"}, tuple(dict.fromkeys(outer)))
 
     def remove(self) -> None:
-        """Take it and its subgroups away; when this returns, it does not exist."""
-        for name in self._joined():
-            files.remove(self.directories[name])
+        """Take it and its subgroups away; when this returns, it does not exist.
+
+        All hierarchies are looked at: another process may have joined one more, to freeze it.
+        """
+        for directory in dict.fromkeys(self.directories.values()):
+            files.remove(directory)
         self._made = None
 
     def plain(self) -> dict[str, Any]:

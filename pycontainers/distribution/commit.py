@@ -1,0 +1,174 @@
+"""What a container changed: listed, made a layer of a new image, or exported with all the rest.
+
+A jailed worker reads the container's upper directory; nothing here resolves a path in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple
+
+import attrs
+
+from pycontainers.distribution import catalog
+from pycontainers.distribution.compression import CHUNK
+from pycontainers.distribution.layers import Layers, Limits
+from pycontainers.distribution.progress import Reporter
+from pycontainers.distribution.record import compose
+from pycontainers.errors import ImageError, NotSupported, StoreError
+from pycontainers.oci import manifest as oci
+from pycontainers.oci.changes import apply_changes
+from pycontainers.oci.config import History, RootFS
+from pycontainers.oci.digest import Digest
+from pycontainers.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from pycontainers.lifecycle.attached import Attached
+    from pycontainers.lifecycle.services import Services
+    from pycontainers.storage.images import ImageRow
+
+_PIPE: Final = 1 << 20
+_F_SETPIPE_SZ: Final = 1031
+
+
+class Change(NamedTuple):
+    """A path that a container (A)dded, (C)hanged or (D)eleted, as `docker diff` has it."""
+
+    kind: Literal["A", "C", "D"]
+    path: str
+
+
+def diff(attached: Attached) -> list[Change]:
+    """Give what a container changed in its image's file system, sorted by path.
+
+    Raises NotSupported for an ephemeral container, whose changes are in its own memory.
+    """
+    work = {"task": "changes", "beneath": list(attached.source.layers)}
+    lines = b"".join(_streamed(attached, work)).splitlines()
+    return sorted((Change(*json.loads(line)) for line in lines), key=lambda change: change.path)
+
+
+def export(attached: Attached, target: BinaryIO) -> None:
+    """Write all that the container sees of its image, changed, as a tar archive.
+
+    Raises NotSupported, StoreError.
+    """
+    work = {"task": "export", "beneath": list(attached.source.layers)}
+    with contextlib.closing(_streamed(attached, work)) as pieces:
+        for data in pieces:
+            try:
+                target.write(data)
+            except OSError as error:
+                raise StoreError(f"cannot write the archive: {error.strerror}") from error
+
+
+def commit(
+    attached: Attached,
+    reference: str | None,
+    changes: Sequence[str],
+    *,
+    message: str,
+    author: str,
+    pause: bool,
+) -> ImageRow:
+    """Make an image of the container's image and what it changed; raises NotSupported, StoreError.
+
+    The same changes give the same layer.  While it is read the container stands still, if `pause`.
+    """
+    names = [] if reference is None else [str(Reference.parse(reference))]
+    services, source = attached.services, attached.source
+    if source.trees:
+        raise NotSupported(
+            "Image.host() has no layers of its own, and so nothing that an image could be made of",
+            hint="start from an image in the store to commit",
+        )
+    config = apply_changes(source.config, changes)
+    in_store = services.image_store.by_id(source.image)
+    work: dict[str, Any] = {"task": "layer"}
+    if not in_store:  # a directory: all of it becomes the image's only layer
+        work = {"task": "export", "beneath": list(source.layers)}
+    layers = Layers(services, Limits(), Reporter(None))
+    with services.content.in_use(), _still(attached, pause):
+        with contextlib.closing(_streamed(attached, work)) as pieces:
+            descriptor, diff_id = layers.create(pieces)
+        below = _layers_of(services, source.image) if in_store else ()
+        created = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        step = History(
+            created=created,
+            created_by=" ".join(attached.argv()),
+            author=author,
+            comment=message,
+        )
+        whole = attrs.evolve(
+            config,
+            created=created,
+            author=author or config.author,
+            rootfs=RootFS(diff_ids=(*config.rootfs.diff_ids, diff_id)),
+            history=(*config.history, step),
+        )
+        return compose(services, whole, [*below, descriptor], names)
+
+
+def _layers_of(services: Services, image_id: str) -> tuple[oci.Descriptor, ...]:
+    row = catalog.row(services, image_id)
+    document = oci.parse(services.content.read(Digest.parse(row.manifest), row.length))
+    if not isinstance(document, oci.Manifest):  # the store was changed by others
+        raise ImageError(f"the manifest {row.manifest} is none")
+    return document.layers
+
+
+@contextlib.contextmanager
+def _still(attached: Attached, pause: bool) -> Iterator[None]:
+    """Hold a running container's processes, where this host can."""
+    cgroup = attached.cgroup if pause and attached.status() == "running" else None
+    if cgroup is None:
+        yield
+        return
+    cgroup.freeze()
+    try:
+        yield
+    finally:
+        cgroup.thaw()
+
+
+def _streamed(attached: Attached, work: dict[str, Any]) -> Generator[bytes]:
+    """Give what a worker writes of the container's upper directory."""
+    services = attached.services
+    if attached.options.ephemeral:
+        raise NotSupported(
+            f"the container {attached.id[:12]} is ephemeral: its changes are in its own memory",
+            hint="create it with ephemeral=False",
+        )
+    services.snapshots.prepare(attached.id)  # where it was never started
+    upper = services.snapshots.path(attached.id) / "upper"
+    mounts = [mount.destination.strip("/") for mount in attached.spec().mounts]
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    try:
+        fcntl.fcntl(writing, _F_SETPIPE_SZ, _PIPE)
+        running = services.launcher().work(
+            {**work, "directory": str(upper), "skip": mounts}, [writing]
+        )
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    try:
+        while data := os.read(reading, CHUNK):
+            yield data
+        running.wait()
+        if running.failure is not None:
+            raise ImageError(
+                f"cannot read what the container {attached.id[:12]} changed: "
+                f"{running.failure.strerror}",
+                hint=running.failure.hint,
+            )
+    finally:
+        os.close(reading)
+        running.close()

@@ -179,8 +179,10 @@ class Layers:
         finally:
             os.close(reading)
         try:
-            found = self._feed(plain, writing)
-            running.wait()
+            try:
+                found = self._feed(plain, writing)
+            finally:
+                running.wait()  # it ends with its input, and works on the directory until then
             if running.failure is not None:
                 raise ImageError(
                     f"cannot unpack a layer: {running.failure.strerror}",

@@ -26,6 +26,7 @@ def layers(busybox: Path) -> list[bytes]:
         check=True,
     ).stdout
     second = archive(
+        entry("etc", DIRECTORY, mtime=10**9),
         entry("etc/motd.d", DIRECTORY),
         (entry("etc/motd.d/a"), b"one\n"),
         (entry("etc/gone"), b"for a while\n"),
@@ -33,6 +34,7 @@ def layers(busybox: Path) -> list[bytes]:
         entry("home/.wh.app"),
     )
     third = archive(
+        entry("etc", DIRECTORY, mtime=10**9),
         entry("etc/.wh.gone"),
         entry("etc/motd.d", DIRECTORY),
         entry("etc/motd.d/.wh..wh..opq"),

@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks launch`."""
+"""The command line of the benchmarks: `python -m benchmarks launch`, or `images`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import launch, report
+from benchmarks import images, launch, report
 from benchmarks.scratch import BenchmarkError
+
+_PAGE = Path(__file__).with_name("README.md")
 
 
 def main() -> int:
@@ -22,26 +24,42 @@ def main() -> int:
     command.add_argument("--peers-only", action="store_true", help="leave pycontainers out")
     command.add_argument("--json", type=Path, metavar="FILE", help="keep every sample")
     command.add_argument("--write", action="store_true", help="put the report into README.md")
+    command.set_defaults(measure=_launch)
+    command = commands.add_parser("images", help="pull, push, load, save, commit; with the peers")
+    command.add_argument("--rounds", type=int, default=5, metavar="N", help="of everything")
+    command.add_argument("--write", action="store_true", help="put the report into README.md")
+    command.set_defaults(measure=_images)
     options = parser.parse_args()
-
-    amount = launch.QUICK if options.quick else launch.FULL
-    if options.runs is not None:
-        amount = amount._replace(rounds=options.runs)
     try:
-        results = launch.run(amount, peers_only=options.peers_only)
+        options.measure(options)
     except BenchmarkError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("benchmarks: interrupted; all that was made is removed", file=sys.stderr)
         return 130
+    return 0
+
+
+def _images(options: argparse.Namespace) -> None:
+    text = images.run(options.rounds)
+    print(text)
+    if options.write:
+        images.write_into(_PAGE, text)
+
+
+def _launch(options: argparse.Namespace) -> None:
+
+    amount = launch.QUICK if options.quick else launch.FULL
+    if options.runs is not None:
+        amount = amount._replace(rounds=options.runs)
+    results = launch.run(amount, peers_only=options.peers_only)
     text = report.render(results)
     print(text)
     if options.json is not None:
         options.json.write_text(json.dumps(asdict(results)))
     if options.write:
-        report.write_into(Path(__file__).with_name("README.md"), text)
-    return 0
+        report.write_into(_PAGE, text)
 
 
 if __name__ == "__main__":

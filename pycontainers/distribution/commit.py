@@ -135,6 +135,8 @@ def _still(attached: Attached, pause: bool) -> Iterator[None]:
         yield
     finally:
         cgroup.thaw()
+        if not cgroup.pids():  # it ended meanwhile, and its cgroup may have been removed before
+            cgroup.remove()
 
 
 def _streamed(attached: Attached, work: dict[str, Any]) -> Generator[bytes]:

@@ -1,7 +1,9 @@
 """Images in and out against the peers: pull, push, load, save and commit, in one run.
 
-Everything is on this machine: Debian's docker-registry on loopback holds a Debian image of one layer
-and one of 20 layers and 300 MB.  The contestants take turns; each begins a round without the image.
+Debian's docker-registry on loopback holds a Debian image of one layer, and one of 20 layers and
+300 MB.  The contestants take turns; each begins a round without the image.  All work on an ext4 of
+their own with a journal: without one, ext4 makes files many times slower for minutes after others
+have been removed (recently_deleted), whoever makes them.
 """
 
 from __future__ import annotations
@@ -16,16 +18,19 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 from benchmarks.contestant import program
+from benchmarks.measure import TIMES
 from benchmarks.scratch import BenchmarkError
 
 _START: Final = "<!-- results of python -m benchmarks images -->"
 _END: Final = "<!-- end of results of images -->"
+_US: Final = "pycontainers"
+_DISK: Final = 24 << 30  # bytes at most; the file has holes
 _LAYERS: Final = 20
 _LAYER_BYTES: Final = 15 << 20
 _CHANGED: Final = 10_000
@@ -38,7 +43,7 @@ class Bench:
 
     def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
         self.directory = directory
-        self.registry = self._start_registry(stack)
+        self.registry = self.start_registry(stack, "registry")
         self.docker = self._start_docker(stack)
         self.podman = [
             *(program("podman"), "--root", f"{directory}/podman", "--runroot", f"{directory}/run"),
@@ -46,18 +51,18 @@ class Bench:
         ]
         self.samples: Samples = {}
 
-    def _start_registry(self, stack: contextlib.ExitStack) -> str:
+    def start_registry(self, stack: contextlib.ExitStack, name: str) -> str:
+        """Start an empty registry; give its host and port."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
-        config = self.directory / "registry.yml"
+        config = self.directory / f"{name}.yml"
         config.write_text(
             f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n"
-            f"storage: {{filesystem: {{rootdirectory: {self.directory}/registry}}}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {self.directory}/{name}}}}}\n"
         )
-        self._serve(
-            stack, [program("docker-registry"), "serve", str(config)], lambda: _open(address)
-        )
+        command = [program("docker-registry"), "serve", str(config)]
+        self._serve(stack, command, lambda: _open(address))
         return address
 
     def _start_docker(self, stack: contextlib.ExitStack) -> list[str]:
@@ -89,6 +94,12 @@ class Bench:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise BenchmarkError(f"{command[0]} does not serve; see {log.name}")
             time.sleep(0.1)
+
+    @contextlib.contextmanager
+    def fresh_registry(self, name: str) -> Iterator[str]:
+        """Give the host and port of a registry that has nothing."""
+        with contextlib.ExitStack() as stack:
+            yield self.start_registry(stack, name)
 
     def image(self, name: str) -> str:
         """Give an image's reference in the registry."""
@@ -176,20 +187,19 @@ def _pulls(bench: Bench, round_: int) -> None:
                  f"docker://{image}", f"oci:{layout}:1")  # fmt: skip
             _run("umoci", "unpack", "--image", f"{layout}:1", bundle)
 
-        contestants: dict[str, Callable[[], None]] = {
-            "pycontainers": ours,
-            "docker": lambda image=image: _run(*bench.docker, "pull", "-q", image),  # type: ignore[misc]
-            "podman": lambda image=image: _run(
-                *bench.podman, "pull", "-q", "--tls-verify=false", image
-            ),  # type: ignore[misc]
-            "skopeo + umoci": skopeo,
-        }
+        def docker(image: str = image) -> None:
+            _run(*bench.docker, "pull", "-q", image)
+
+        def podman(image: str = image) -> None:
+            _run(*bench.podman, "pull", "-q", "--tls-verify=false", image)
+
+        contestants = {_US: ours, "docker": docker, "podman": podman, "skopeo + umoci": skopeo}
         for who in _order(contestants, round_):
             _forget(bench)
             bench.time(what, who, contestants[who])
 
 
-def _order(contestants: dict[str, Callable[[], None]], round_: int) -> list[str]:
+def _order(contestants: Iterable[str], round_: int) -> list[str]:
     names = list(contestants)
     return names[round_ % len(names) :] + names[: round_ % len(names)]
 
@@ -205,57 +215,53 @@ def _forget(bench: Bench) -> None:
 
 
 def _moves(bench: Bench, round_: int) -> None:
-    """Push, save and load the large image; each has it already."""
+    """Push, save and load the large image."""
     import pycontainers as pc
 
     _forget(bench)
-    image, target = bench.image("many"), f"{bench.registry}/pushed{round_}"
-    saved = bench.directory / "saved.tar"
-    _run(*bench.docker, "pull", "-q", image)
-    _run(*bench.podman, "pull", "-q", "--tls-verify=false", image)
+    image, saved = bench.image("many"), bench.directory / "saved.tar"
+    peers = {"docker": bench.docker, "podman": bench.podman}
+    insecure = {"docker": [], "podman": ["--tls-verify=false"]}
     with pc.Engine(root=bench.directory / "ours") as engine:
         own = pc.Image.pull(image, engine=engine, progress=False)
-        bench.time("push", "pycontainers", lambda: own.push(f"{target}/a:1", progress=False))
-        for who, command, more in (
-            ("docker", bench.docker, []),
-            ("podman", bench.podman, ["--tls-verify=false"]),
-        ):
-            _run(*command, "tag", image, f"{target}/{who}:1")
-            push = [*command, "push", "-q", *more, f"{target}/{who}:1"]
-            bench.time("push", who, lambda push=push: _run(*push))  # type: ignore[misc]
-        for who, command in (("docker", bench.docker), ("podman", bench.podman)):
+        with bench.fresh_registry(f"own{round_}") as registry:
+            bench.time("push", _US, lambda: own.push(f"{registry}/a:1", progress=False))
+        for who, command in peers.items():
+            _run(*command, "pull", "-q", *insecure[who], image)
+            with bench.fresh_registry(f"{who}{round_}") as registry:
+                _run(*command, "tag", image, f"{registry}/a:1")
+                _time(bench, "push", who, command, "push", "-q", *insecure[who], f"{registry}/a:1")
             saved.unlink(missing_ok=True)
-            save = [*command, "save", "-o", saved, image]
-            bench.time("save", who, lambda save=save: _run(*save))  # type: ignore[misc]
+            _time(bench, "save", who, command, "save", "-o", saved, image)
         saved.unlink()
-        bench.time("save", "pycontainers", lambda: own.save(saved, format="docker", progress=False))
+        bench.time("save", _US, lambda: own.save(saved, format="docker", progress=False))
     _forget(bench)
     with pc.Engine(root=bench.directory / "ours") as engine:
-        bench.time(
-            "load", "pycontainers", lambda: pc.Image.load(saved, engine=engine, progress=False)
-        )
-    bench.time("load", "docker", lambda: _run(*bench.docker, "load", "-q", "-i", saved))
-    bench.time("load", "podman", lambda: _run(*bench.podman, "load", "-q", "-i", saved))
+        bench.time("load", _US, lambda: pc.Image.load(saved, engine=engine, progress=False))
+    for who, command in peers.items():
+        _time(bench, "load", who, command, "load", "-q", "-i", saved)
 
 
 def _commits(bench: Bench, round_: int) -> None:
-    """Commit a container that has made 10,000 files."""
+    """Commit a container that has made many files."""
     import pycontainers as pc
 
-    image = bench.image("debian")
+    image, name, what = bench.image("debian"), f"c{round_}", f"commit of {_CHANGED:,} files"
     script = f"mkdir /made; for i in $(seq {_CHANGED}); do echo $i > /made/$i; done"
     _run(*bench.docker, "pull", "-q", image)
-    _run(
-        *bench.docker, "run", "--network", "none", "--name", f"c{round_}", image, "sh", "-c", script
-    )
-    bench.time(f"commit of {_CHANGED:,} files", "docker",
-               lambda: _run(*bench.docker, "commit", f"c{round_}", f"committed:{round_}"))  # fmt: skip
-    _run(*bench.docker, "rm", f"c{round_}")
+    options = ["--network", "none", "--name", name]
+    _run(*bench.docker, "run", *options, image, "sh", "-c", script)
+    _time(bench, what, "docker", bench.docker, "commit", name, f"committed:{round_}")
+    _run(*bench.docker, "rm", name)
     with pc.Engine(root=bench.directory / "ours") as engine:
         own = pc.Image.pull(image, engine=engine, progress=False)
         with pc.Container.run(own, ["sh", "-c", script], engine=engine) as container:
             container.wait(120)
-            bench.time(f"commit of {_CHANGED:,} files", "pycontainers", container.commit)
+            bench.time(what, _US, container.commit)
+
+
+def _time(bench: Bench, what: str, who: str, command: list[str], *arguments: object) -> None:
+    bench.time(what, who, lambda: _run(*command, *arguments))
 
 
 def run(rounds: int) -> str:
@@ -274,24 +280,31 @@ def run(rounds: int) -> str:
 
 @contextlib.contextmanager
 def _directory() -> Iterator[str]:
+    """Give a directory on an ext4 of its own."""
     directory = tempfile.mkdtemp(prefix="pycontainers-images-")
+    disk, place = Path(directory, "disk"), Path(directory, "mnt")
     try:
-        yield directory
+        with disk.open("wb") as file:
+            file.truncate(_DISK)
+        _run("mkfs.ext4", "-q", "-F", disk)
+        place.mkdir()
+        _run("mount", "-o", "loop", disk, place)
+        yield str(place)
     finally:
-        with open("/proc/self/mounts") as lines:
-            mounts = [line.split()[1] for line in lines if line.split()[1].startswith(directory)]
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+        mounts = [line.split()[1] for line in lines if line.split()[1].startswith(directory)]
         for mount in reversed(mounts):
-            subprocess.run(["umount", mount], check=False)
+            subprocess.run(["umount", "-l", mount], check=False)
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def _render(samples: Samples) -> str:
     lines = [
-        "| | contestant | runs | median, s | × pycontainers |",
+        f"| | contestant | runs | median, s | {TIMES} pycontainers |",
         "| --- | --- | ---: | ---: | ---: |",
     ]
     for what, times in samples.items():
-        own = statistics.median(times["pycontainers"])
+        own = statistics.median(times[_US])
         for who, values in sorted(times.items(), key=lambda item: statistics.median(item[1])):
             middle = statistics.median(values)
             lines.append(f"| {what} | {who} | {len(values)} | {middle:.2f} | {middle / own:.2f} |")

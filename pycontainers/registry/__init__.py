@@ -1,6 +1,7 @@
 """The world outside: registries, by the distribution specification.
 
 addresses    what an URL is bound to, and where it may lead
+certificates whom we believe to be a registry
 transport    requests with retries, redirects, proxies and TLS; knows HTTP and nothing of images
 credentials  who we are: our own file, other tools' files, and their helper programs
 auth         challenges, and the tokens they ask for

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+from urllib.request import getproxies, proxy_bypass
 
 from pycontainers.errors import InvalidArgument, RegistryError
 
@@ -82,9 +82,9 @@ def proxy_for(url: str) -> str | None:
     Loopback is never reached by a proxy.
     """
     parts = urlsplit(url)
-    proxies = getproxies_environment()
+    proxies = getproxies()  # on Linux: the environment's
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or is_loopback(parts.netloc) or proxy_bypass_environment(parts.netloc, proxies):
+    if not proxy or is_loopback(parts.netloc) or proxy_bypass(parts.netloc):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 

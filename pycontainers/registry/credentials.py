@@ -155,7 +155,7 @@ def _replace(path: Path, data: bytes) -> None:
         making.unlink(missing_ok=True)
         fd = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            with open(fd, "wb") as file:  # noqa: PTH123
+            with os.fdopen(fd, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(fd)

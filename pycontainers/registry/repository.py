@@ -21,6 +21,7 @@ from pycontainers.errors import (
 )
 from pycontainers.oci.digest import Digest
 from pycontainers.oci.manifest import INDEXES, MANIFESTS
+from pycontainers.oci.reference import Reference
 from pycontainers.registry.addresses import followed, origin, place
 from pycontainers.registry.credentials import Credentials, CredentialStore
 from pycontainers.registry.download import download
@@ -37,7 +38,6 @@ LARGEST_MANIFEST: Final = 4 << 20
 _LARGEST_PAGE: Final = 4 << 20
 _MOST_PAGES: Final = 2000
 _PAGE: Final = 1000
-_NAME = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _NEXT = re.compile(r"<([^<>]{1,4096})>\s*;[^,<>]*\brel=\"?next\"?")
 _ACCEPT: Final = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
@@ -280,9 +280,7 @@ class Repository:
 
 
 def _checked(name: str) -> str:
-    if len(name) > 255 or not _NAME.fullmatch(name):
-        raise InvalidArgument(f"{name[:200]!r} is not a repository as 'library/debian'")
-    return name
+    return Reference("localhost", name).repository
 
 
 def _mark(reference: str) -> str:
@@ -302,7 +300,9 @@ def _digest_of(data: bytes, wanted: str) -> str:
 
 def _page(answer: Answer) -> list[str]:
     try:
-        listed = json.loads(answer.data)["tags"] or []
+        listed = json.loads(answer.data)["tags"]
+        if listed is None:  # some say so that there are none
+            return []
     except (ValueError, RecursionError, LookupError, TypeError):
         listed = None
     if not isinstance(listed, list) or not all(

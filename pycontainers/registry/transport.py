@@ -18,7 +18,6 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -26,6 +25,7 @@ import attrs
 
 from pycontainers.errors import InvalidArgument, RateLimited, RegistryError, RegistryUnreachable
 from pycontainers.registry.addresses import followed, origin, place, proxy_for
+from pycontainers.registry.certificates import DIRECTORIES, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,11 +40,10 @@ _REDIRECTS = 5
 _CONNECTIONS = 8
 _CHUNK = 1 << 18
 _ERROR_BODY = 1 << 16
-_DIRECTORIES = ("/etc/docker/certs.d", "/etc/containers/certs.d")
 _BUSY = frozenset({429, 500, 502, 503, 504})
 
 Body: TypeAlias = "bytes | Callable[[], Generator[bytes]]"
-_Sockets = weakref.WeakSet[socket.socket]
+_Sockets: TypeAlias = weakref.WeakSet[socket.socket]
 
 
 @attrs.frozen
@@ -178,6 +177,7 @@ class Transport:
         self.host = host
         self.insecure = insecure
         self.cancelled = cancelled or threading.Event()
+        self._hostname = urlsplit(f"//{host}").hostname
         self._ca = ca
         self._lock = threading.Lock()
         self._managers: dict[tuple[str, str | None], PoolManager] = {}
@@ -294,33 +294,17 @@ class Transport:
             if manager is None:
                 context = None
                 if parts.scheme == "https":
-                    context = self._tls(parts.netloc, parts.hostname or "")
+                    any_will_do = self.insecure and parts.hostname == self._hostname
+                    context = tls_context(parts.netloc, self._ca, verified=not any_will_do)
                 manager = self._managers[key] = _make_manager(context, key[1], self._sockets)
             return manager
-
-    def _tls(self, netloc: str, hostname: str) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        try:
-            if self._ca is not None:
-                context.load_verify_locations(cafile=os.fspath(self._ca))
-            for directory in _DIRECTORIES:
-                _load_certificates(context, Path(directory, netloc))
-        except OSError as error:  # ssl.SSLError is one
-            raise InvalidArgument(
-                f"cannot use the certificates for {netloc}: {error}",
-                hint="they are those of ca= and of the directories " + ", ".join(_DIRECTORIES),
-            ) from error
-        if self.insecure and hostname == urlsplit(f"//{self.host}").hostname:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
 
 
 def unreachable(method: str, url: str, error: Broken) -> RegistryUnreachable:
     """Give the error that tells of a request's last failure."""
     hint = "check the name, the network and HTTPS_PROXY"
     if error.distrusted:
-        hint = f"give its certificate authority by ca=, or as {_DIRECTORIES[0]}/<host>/ca.crt"
+        hint = f"give its certificate authority by ca=, or as {DIRECTORIES[0]}/<host>/ca.crt"
     return RegistryUnreachable(f"cannot {method} {place(url)}: {error}", hint=hint)
 
 
@@ -367,6 +351,7 @@ def _pools(sockets: _Sockets) -> dict[str, type]:
     class Secure(HTTPSConnection):
         def connect(self) -> None:
             super().connect()
+            self.is_verified = True  # or the caller wants it so, and needs no warning
             sockets.add(self.sock)
 
     class PlainPool(HTTPConnectionPool):
@@ -376,14 +361,6 @@ def _pools(sockets: _Sockets) -> dict[str, type]:
         ConnectionCls = Secure
 
     return {"http": PlainPool, "https": SecurePool}
-
-
-def _load_certificates(context: ssl.SSLContext, directory: Path) -> None:
-    """Trust each <name>.crt, and show each <name>.cert with its <name>.key, as Docker does."""
-    for path in sorted(directory.glob("*.crt")):
-        context.load_verify_locations(cafile=path)
-    for path in sorted(directory.glob("*.cert")):
-        context.load_cert_chain(path, path.with_suffix(".key"))
 
 
 @contextmanager
@@ -403,9 +380,13 @@ def _broken() -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+    """Give what lies at the bottom; urllib3 wraps some errors without naming them as a cause."""
+    while True:
+        wrapped = error.args[-1] if error.args else None
+        inner = error.__cause__ or (wrapped if isinstance(wrapped, BaseException) else None)
+        if inner is None:
+            return error
+        error = inner
 
 
 def _retry_after(answer: Answer | Stream) -> float | None:

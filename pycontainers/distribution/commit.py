@@ -19,7 +19,7 @@ from pycontainers.distribution.compression import CHUNK
 from pycontainers.distribution.layers import Layers, Limits
 from pycontainers.distribution.progress import Reporter
 from pycontainers.distribution.record import compose
-from pycontainers.errors import ImageError, NotSupported, StoreError
+from pycontainers.errors import ImageError, KernelError, NotSupported, StoreError
 from pycontainers.oci import manifest as oci
 from pycontainers.oci.changes import apply_changes
 from pycontainers.oci.config import History, RootFS
@@ -83,6 +83,7 @@ def commit(
     """
     names = [] if reference is None else [str(Reference.parse(reference))]
     services, source = attached.services, attached.source
+    _check_kept(attached)
     if source.trees:
         raise NotSupported(
             "Image.host() has no layers of its own, and so nothing that an image could be made of",
@@ -123,6 +124,14 @@ def _layers_of(services: Services, image_id: str) -> tuple[oci.Descriptor, ...]:
     return document.layers
 
 
+def _check_kept(attached: Attached) -> None:
+    if attached.options.ephemeral:
+        raise NotSupported(
+            f"the container {attached.id[:12]} is ephemeral: its changes are in its own memory",
+            hint="create it with ephemeral=False",
+        )
+
+
 @contextlib.contextmanager
 def _still(attached: Attached, pause: bool) -> Iterator[None]:
     """Hold a running container's processes, where this host can."""
@@ -130,7 +139,11 @@ def _still(attached: Attached, pause: bool) -> Iterator[None]:
     if cgroup is None:
         yield
         return
-    cgroup.freeze()
+    try:
+        cgroup.freeze()
+    except KernelError:
+        if cgroup.pids():
+            raise
     try:
         yield
     finally:
@@ -142,11 +155,7 @@ def _still(attached: Attached, pause: bool) -> Iterator[None]:
 def _streamed(attached: Attached, work: dict[str, Any]) -> Generator[bytes]:
     """Give what a worker writes of the container's upper directory."""
     services = attached.services
-    if attached.options.ephemeral:
-        raise NotSupported(
-            f"the container {attached.id[:12]} is ephemeral: its changes are in its own memory",
-            hint="create it with ephemeral=False",
-        )
+    _check_kept(attached)
     services.snapshots.prepare(attached.id)  # where it was never started
     upper = services.snapshots.path(attached.id) / "upper"
     mounts = [mount.destination.strip("/") for mount in attached.spec().mounts]

@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks launch`, or `images`."""
+"""The command line of the benchmarks: `python -m benchmarks launch`, `images` or `life`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ def main() -> int:
     command.add_argument("--rounds", type=int, default=5, metavar="N", help="of everything")
     command.add_argument("--write", action="store_true", help="put the report into README.md")
     command.set_defaults(measure=_images)
+    command = commands.add_parser("life", help="exec, logs, copies, lists; with docker and podman")
+    command.add_argument("--quick", action="store_true", help="a tenth of the time")
+    command.add_argument("--write", action="store_true", help="put the report into README.md")
+    command.set_defaults(measure=_life)
     options = parser.parse_args()
     try:
         options.measure(options)
@@ -46,6 +50,16 @@ def _images(options: argparse.Namespace) -> None:
     print(text)
     if options.write:
         images.write_into(_PAGE, text)
+
+
+def _life(options: argparse.Namespace) -> None:
+    # Imported when asked for: the peers are measured alone where the engine fails.
+    from benchmarks import life
+
+    text = life.run(quick=options.quick)
+    print(text)
+    if options.write:
+        life.write_into(_PAGE, text)
 
 
 def _launch(options: argparse.Namespace) -> None:

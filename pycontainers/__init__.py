@@ -43,12 +43,19 @@ if TYPE_CHECKING:
         VolumeNotFound,
     )
     from pycontainers.image import Image
+    from pycontainers.lifecycle.events import Event, Events
+    from pycontainers.lifecycle.logs import Logs
     from pycontainers.lifecycle.options import Mount
+    from pycontainers.lifecycle.policies import Healthcheck, RestartPolicy
     from pycontainers.lifecycle.result import CompletedRun, Usage
+    from pycontainers.lifecycle.stats import NetworkStats, Stats, StatsStream
     from pycontainers.lifecycle.streams import DEVNULL, PIPE, STDOUT
+    from pycontainers.lifecycle.top import ProcessInfo
     from pycontainers.oci.config import ImageConfig
+    from pycontainers.path import ContainerPath
     from pycontainers.process import Process
     from pycontainers.registries import Registry
+    from pycontainers.watching import events
 
 __version__ = "0.1.0"
 
@@ -85,12 +92,19 @@ _HOMES = {
         "VolumeNotFound",
     ),
     "image": ("Image",),
+    "lifecycle.events": ("Event", "Events"),
+    "lifecycle.logs": ("Logs",),
     "lifecycle.options": ("Mount",),
+    "lifecycle.policies": ("Healthcheck", "RestartPolicy"),
     "lifecycle.result": ("CompletedRun", "Usage"),
+    "lifecycle.stats": ("NetworkStats", "Stats", "StatsStream"),
     "lifecycle.streams": ("DEVNULL", "PIPE", "STDOUT"),
+    "lifecycle.top": ("ProcessInfo",),
     "oci.config": ("ImageConfig",),
+    "path": ("ContainerPath",),
     "process": ("Process",),
     "registries": ("Registry",),
+    "watching": ("events",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -107,8 +121,12 @@ __all__ = [
     "Conflict",
     "Container",
     "ContainerNotFound",
+    "ContainerPath",
     "Engine",
     "EngineError",
+    "Event",
+    "Events",
+    "Healthcheck",
     "Image",
     "ImageConfig",
     "ImageError",
@@ -116,12 +134,15 @@ __all__ = [
     "InvalidArgument",
     "KernelError",
     "LaunchError",
+    "Logs",
     "Mount",
     "NetworkNotFound",
+    "NetworkStats",
     "NotFound",
     "NotSupported",
     "PermissionDenied",
     "Process",
+    "ProcessInfo",
     "Progress",
     "PyContainersError",
     "RateLimited",
@@ -129,11 +150,15 @@ __all__ = [
     "RegistryError",
     "RegistryUnreachable",
     "Report",
+    "RestartPolicy",
+    "Stats",
+    "StatsStream",
     "StoreError",
     "Timeout",
     "Usage",
     "VolumeNotFound",
     "doctor",
+    "events",
     "run",
 ]
 

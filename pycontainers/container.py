@@ -1,29 +1,20 @@
-"""Container: create, start, talk to, stop and remove a container of this process."""
+"""Container: create, start, talk to, stop and remove a container, of this process or any other."""
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import attrs
-
-from pycontainers.distribution import catalog
-from pycontainers.distribution import commit as committing
+from pycontainers.contents import Contents
 from pycontainers.engine import Engine
-from pycontainers.errors import Conflict, ContainerNotFound, NotSupported
+from pycontainers.errors import Conflict, ContainerNotFound
 from pycontainers.image import Image
-from pycontainers.kernel import processes
 from pycontainers.lifecycle import options as opts
-from pycontainers.lifecycle import output, values
-from pycontainers.lifecycle.attached import Attached, new_id
-from pycontainers.lifecycle.completion import completed, encoded
+from pycontainers.lifecycle import orders, selection, values
+from pycontainers.lifecycle.attached import new_id
+from pycontainers.lifecycle.completion import outcome
 from pycontainers.lifecycle.explain import Explanation
+from pycontainers.lifecycle.life import Life
 from pycontainers.lifecycle.options import Options, RunOptions
-from pycontainers.lifecycle.result import CompletedRun
-from pycontainers.lifecycle.streams import PIPE, Streams, run_to_end, start_attached
-from pycontainers.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,28 +22,23 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from pycontainers.distribution.commit import Change
-    from pycontainers.lifecycle.options import Command, Size
-    from pycontainers.storage.database import ContainerRow
+    from pycontainers.lifecycle.options import Command, UpdateOptions
+    from pycontainers.lifecycle.result import CompletedRun
 
 _List = list  # the class has a method of that name
-_DEFAULT_LIMIT: Final = output.DEFAULT_LIMIT
 
 
-@attrs.frozen(repr=False)
-class Container:
+class Container(Contents):
     """A container, as a plain value: its data root and id.
 
-    Attributes are live: each asks for what is so now.  Made by `create`, `run`, `get` and `list`.
-    An attached container lives no longer than the process that created it, and only that process
-    can start it and talk to it.  A context manager that removes it.
+    Attributes are live: each asks for what is so now.  Made by `create`, `run`, `get` and `list`;
+    any process of the same user can do with it what its creator can.  An attached container, the
+    default, lives no longer than the process that created it; with `detach=True` it lives until it
+    is stopped.  A context manager that removes it.
 
     >>> with Container.run(Image.host(), ["sleep", "60"]) as c:        # doctest: +SKIP
     ...     c.exec(["ls", "/"]).stdout
     """
-
-    root: str
-    id: str
 
     @classmethod
     def create(
@@ -71,9 +57,8 @@ class Container:
         engine = engine or Engine()
         wanted = Options.of(command, **options)
         source = Image.resolve(image, engine).source()
-        attached = Attached(engine.services(), new_id(), wanted, source)
-        attached.create()
-        return cls(engine.root, attached.id)
+        life = Life.create(engine.services(), new_id(), wanted, source)
+        return cls(engine.root, life.id)
 
     @classmethod
     def run(
@@ -92,7 +77,7 @@ class Container:
         try:
             container.start()
         except BaseException:
-            container.remove(force=True)
+            container.remove(force=True, missing_ok=True)
             raise
         return container
 
@@ -103,65 +88,112 @@ class Container:
         Raises ContainerNotFound, Conflict where several ids begin so.
         """
         engine = engine or Engine()
-        rows = engine.services().database.container(key)
-        if not rows:
-            raise ContainerNotFound(f"no container {key!r} in {engine.root}")
-        if len(rows) > 1:
-            raise Conflict(f"{len(rows)} containers have an id that begins with {key!r}")
-        return cls(engine.root, rows[0].id)
+        found = selection.find(engine.services(), key)
+        return cls(engine.root, found.id)
 
     @classmethod
-    def list(cls, *, all: bool = False, engine: Engine | None = None) -> list[Self]:
-        """Give the running containers, or all, of every process that uses the data root."""
+    def list(
+        cls,
+        *,
+        all: bool = False,
+        filters: Mapping[str, str | Sequence[str]] | None = None,
+        engine: Engine | None = None,
+    ) -> list[Self]:
+        """Give the running containers, or all, of every process that uses the data root.
+
+        `filters` are Docker's: `id`, `name`, `label`, `status`, `health`, `exited`, `ancestor`,
+        each with one value or several, of which one has to fit (for `label`: all).  A `status` that
+        is asked for looks at all containers.  Raises InvalidArgument for others.
+
+        >>> Container.list(all=True, filters={"label": "test"})        # doctest: +SKIP
+        """
         engine = engine or Engine()
-        found = [cls(engine.root, row.id) for row in engine.services().database.containers()]
-        return [one for one in found if all or one._status_or_none() == "running"]
+        lives = selection.select(engine.services(), all=all, filters=filters)
+        return [cls(engine.root, life.id) for life in lives]
+
+    @classmethod
+    def prune(
+        cls,
+        *,
+        filters: Mapping[str, str | Sequence[str]] | None = None,
+        engine: Engine | None = None,
+    ) -> _List[str]:
+        """Remove all containers that do not run, and give their ids.
+
+        Those that belong to another living process are left to it.  `filters` are those of `list`.
+        """
+        engine = engine or Engine()
+        return selection.prune(engine.services(), filters=filters)
 
     # What it does.
 
     def start(self) -> None:
         """Start the program; returns once it has been executed.
 
-        Its output is kept, up to 64 MiB a stream, for `logs`.  Raises LaunchError (as
-        CommandNotFound), Conflict where it runs.
+        Its output goes to its log.  Raises LaunchError (as CommandNotFound), Conflict where it
+        runs.
         """
-        attached = self._attached()
-        attached.keep(start_attached(attached))
-
-    def attach(self) -> Process:
-        """Start the program with its streams in the caller's hands.
-
-        With `stdin=True` its input is a pipe, with `tty=True` all is one terminal.  What nobody
-        reads makes the program wait.  Raises what `start` raises.
-        """
-        attached = self._attached()
-        streams = start_attached(attached)
-        assert attached.running is not None
-        argv = attached.argv()
-        return Process.of(attached, attached.running, argv, streams)
+        self._life().start().close()
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the program's end, `timeout` seconds at the most, and give its exit code.
 
-        Raises Timeout, Conflict where it was never started.
+        A restart policy may start it again afterwards.  Raises Timeout, Conflict where it was never
+        started.
         """
-        return self._attached().wait(timeout).exit.status
+        seconds = None if timeout is None else values.seconds("timeout", timeout)
+        return self._life().wait(seconds)
 
-    def kill(self, number: int | str = "KILL") -> None:
-        """Send the program a signal; raises Conflict where it does not run."""
-        self._attached().kill(opts.stop_signal(number))
+    def kill(self, signal: int | str = "KILL") -> None:
+        """Send the program a signal; raises Conflict where it does not run.
+
+        SIGKILL, SIGTERM and the container's stop signal also keep a restart policy from starting it
+        again.
+        """
+        self._life().kill(opts.stop_signal(signal))
 
     def stop(self, timeout: float | None = None) -> None:
         """End the program: its stop signal, a grace period in seconds, then SIGKILL.
 
-        When this returns it has ended; one that had ended before is fine.
+        When this returns it has ended; one that does not run is fine.  It is not started again.
         """
-        self._attached().stop(timeout)
+        seconds = None if timeout is None else values.seconds("timeout", timeout)
+        self._life().stop(seconds)
 
     def restart(self, timeout: float | None = None) -> None:
-        """Stop the program and start it again; the file system's changes stay."""
-        self.stop(timeout)
-        self.start()
+        """Stop the program and start it again; the file system's changes stay.
+
+        One that does not run is started.
+        """
+        seconds = None if timeout is None else values.seconds("timeout", timeout)
+        self._life().restart(seconds)
+
+    def pause(self) -> None:
+        """Stop all its processes where they are, by the freezer; raises Conflict, NotSupported."""
+        self._life().control.ask("pause")
+
+    def unpause(self) -> None:
+        """Let paused processes go on; raises Conflict where they are not paused."""
+        self._life().control.ask("unpause")
+
+    def rename(self, name: str) -> None:
+        """Give it another name; raises Conflict where that is in use, InvalidArgument."""
+        self._life().rename(values.name(name))
+
+    def update(self, **changes: Unpack[UpdateOptions]) -> None:
+        """Change limits and the restart policy, at once and for later starts.
+
+        What is not named stays.  Raises InvalidArgument, NotSupported, and KernelError where the
+        kernel refuses, as a memory limit below what is in use.
+
+        >>> c.update(memory="256m", cpus=0.5)                          # doctest: +SKIP
+        """
+        self._life().update(**changes)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell the container's terminal its size; raises Conflict where it has none."""
+        rows, columns = (values.whole("size", n, 1, 1 << 15) for n in (rows, columns))
+        self._life().control.ask("resize", rows=rows, columns=columns)
 
     def remove(self, *, force: bool = False, missing_ok: bool = False) -> None:
         """Remove the container with all it wrote; when this returns, it does not exist.
@@ -170,249 +202,106 @@ class Container:
         already unless `missing_ok`.
         """
         try:
-            attached = self._attached()
+            self._life().remove(force=force)
         except ContainerNotFound:
-            if missing_ok:
-                return
-            raise
-        if force:
-            attached.end_now()
-        attached.remove()
-
-    @overload
-    def exec(
-        self,
-        command: Command,
-        *,
-        text: Literal[True] = True,
-        input: str | bytes | None = None,
-        timeout: float | None = None,
-        check: bool = False,
-        stderr: int = PIPE,
-        env: Mapping[str, str] | Sequence[str] = (),
-        user: str | int | None = None,
-        workdir: str | None = None,
-        tty: bool = False,
-        output_limit: Size = _DEFAULT_LIMIT,
-    ) -> CompletedRun[str]: ...
-    @overload
-    def exec(
-        self,
-        command: Command,
-        *,
-        text: Literal[False],
-        input: str | bytes | None = None,
-        timeout: float | None = None,
-        check: bool = False,
-        stderr: int = PIPE,
-        env: Mapping[str, str] | Sequence[str] = (),
-        user: str | int | None = None,
-        workdir: str | None = None,
-        tty: bool = False,
-        output_limit: Size = _DEFAULT_LIMIT,
-    ) -> CompletedRun[bytes]: ...
-    def exec(
-        self,
-        command: Command,
-        *,
-        text: bool = True,
-        input: str | bytes | None = None,
-        timeout: float | None = None,
-        check: bool = False,
-        stderr: int = PIPE,
-        env: Mapping[str, str] | Sequence[str] = (),
-        user: str | int | None = None,
-        workdir: str | None = None,
-        tty: bool = False,
-        output_limit: Size = _DEFAULT_LIMIT,
-    ) -> CompletedRun[str] | CompletedRun[bytes]:
-        r"""Run a further command in the running container and wait for it, as subprocess.run does.
-
-        After `timeout` seconds the command is killed with all that it started; its output until
-        then is in the result, whose reason is "timeout".  `check` raises CommandFailed for any end
-        but exit code 0.  Raises LaunchError, Conflict where the container does not run.
-
-        >>> container.exec(["id", "-u"], user="www-data").stdout      # doctest: +SKIP
-        '33\n'
-        """
-        attached = self._attached()
-        limit = values.size("output_limit", output_limit)
-        seconds = None if timeout is None else values.seconds("timeout", timeout)
-        feed = encoded(input)
-        program = attached.program(command, env=env, user=user, workdir=workdir, tty=tty)
-        streams = Streams(stdin=feed is not None, stderr=stderr, tty=tty)
-        expired = False
-
-        def late() -> None:
-            nonlocal expired
-            expired = True
-            attached.kill_executed(executed)
-
-        try:
-            executed = attached.execute(program, streams.theirs, tree=seconds is not None)
-            streams.started()
-        except BaseException:
-            streams.close()
-            raise
-        running = executed.running
-        try:
-            out, err = run_to_end(
-                running, streams, feed=feed, limit=limit, timeout=seconds, late=late
-            )
-            result = completed(program.args, running, out, err, text=text, timed_out=expired)
-        finally:
-            running.close()
-        if check:
-            result.check_returncode()
-        return result
-
-    def popen(
-        self,
-        command: Command,
-        *,
-        stdin: bool = False,
-        stdout: int = PIPE,
-        stderr: int = PIPE,
-        env: Mapping[str, str] | Sequence[str] = (),
-        user: str | int | None = None,
-        workdir: str | None = None,
-        tty: bool = False,
-    ) -> Process:
-        """Start a further program in the running container, as subprocess.Popen does.
-
-        Raises LaunchError, Conflict where the container does not run.
-
-        >>> with container.popen(["cat"], stdin=True) as cat:         # doctest: +SKIP
-        ...     out, err = cat.communicate(b"hello")
-        """
-        attached = self._attached()
-        program = attached.program(command, env=env, user=user, workdir=workdir, tty=tty)
-        streams = Streams(stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
-        try:
-            executed = attached.execute(program, streams.theirs, tree=True)
-            streams.started()
-            executed.running.wait_started()
-        except BaseException:
-            streams.close()
-            raise
-        return Process.of(attached, executed.running, program.args, streams, executed.tree)
-
-    def logs(self, *, stdout: bool = True, stderr: bool = True) -> str:
-        """Give what the program has written until now, standard output first.
-
-        Only what was started by `start`; `attach` leaves the output to its caller.
-        """
-        wanted = [name for name, on in (("stdout", stdout), ("stderr", stderr)) if on]
-        return self._attached().collected(wanted).decode(errors="replace")
-
-    # What it changed.
-
-    def diff(self) -> _List[Change]:
-        """Give what it added, changed and deleted in its image's file system, sorted by path.
-
-        Raises NotSupported for an ephemeral container.
-
-        >>> c.diff()                                                    # doctest: +SKIP
-        [Change(kind='C', path='/etc'), Change(kind='A', path='/etc/new')]
-        """
-        return committing.diff(self._attached())
-
-    def export(self, target: str | os.PathLike[str] | BinaryIO) -> None:
-        """Write its whole file system as a tar archive: a file that appears when it is whole.
-
-        Raises NotSupported for an ephemeral container, StoreError.
-        """
-        attached = self._attached()
-        if not isinstance(target, (str, os.PathLike)):
-            committing.export(attached, target)
-            return
-        with catalog.appearing(Path(target)) as file:
-            committing.export(attached, file)
-
-    def commit(
-        self,
-        reference: str | None = None,
-        *,
-        changes: Sequence[str] = (),
-        message: str = "",
-        author: str = "",
-        pause: bool = True,
-    ) -> Image:
-        """Make an image of its image and what it changed, and tag it if there is a reference.
-
-        `changes` are lines of a Dockerfile (CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER,
-        VOLUME, WORKDIR).  A running container stands still meanwhile, if `pause`.  Raises
-        InvalidArgument, NotSupported for an ephemeral container, StoreError.
-
-        >>> c.commit("app:2", changes=['CMD ["server"]'])               # doctest: +SKIP
-        <Image app:2 4ee36a5b2397>
-        """
-        row = committing.commit(
-            self._attached(), reference, changes, message=message, author=author, pause=pause
-        )
-        return Image(self.root, row.config)
+            if not missing_ok:
+                raise
 
     def explain(self) -> Explanation:
         """Give each step of a start with the kernel feature that it uses, as text or a table."""
-        return Explanation(self._attached().plan()[0])
+        return Explanation(orders.make_plan(self._life())[0])
 
     # What it is.
 
     @property
     def name(self) -> str | None:
         """The name, or None."""
-        return self._row().name
+        return self._life().row.name
 
     @property
-    def status(self) -> str:
-        """One of `created`, `running`, `exited`."""
-        status = self._status_or_none()
-        if status is None:
-            raise ContainerNotFound(f"the container {self.id[:12]} has been removed")
+    def status(
+        self,
+    ) -> Literal["created", "running", "paused", "restarting", "exited", "removing", "dead"]:
+        """One of Docker's: created, running, paused, restarting, exited, removing, dead."""
+        status: Literal[
+            "created", "running", "paused", "restarting", "exited", "removing", "dead"
+        ]
+        status = self._life().state().status  # type: ignore[assignment]
         return status
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code, None before the end; 128 + n after signal n."""
-        running = self._attached().running
-        end = None if running is None else running.news()
-        return None if end is None else end.exit.status
+        """The exit code of the last end, None while it runs or was not started; 128 + n for a signal."""
+        found = self._life().state()
+        return None if found.lives and found.status != "restarting" else found.exit_code
 
     @property
     def result(self) -> CompletedRun[str]:
-        """How the program ended, with its output and what it used; raises Conflict before that."""
-        attached = self._attached()
-        running = attached.running
-        if running is None or running.news() is None:
-            raise Conflict(f"the container {attached.label} has not ended")
-        out, err = (attached.stream(name) for name in ("stdout", "stderr"))
-        argv = attached.argv()
-        return completed(argv, running, out, err, text=True, timed_out=attached.timed_out)
+        """How the program ended, with its log and what it used; raises Conflict before that."""
+        life = self._life()
+        found = life.state()
+        if found.lives or found.exit_code is None:
+            raise Conflict(f"the container {life.label} has not ended")
+        out, err = (
+            self.logs(stdout=name == "stdout", stderr=name == "stderr").read()
+            for name in ("stdout", "stderr")
+        )
+        return outcome(life.argv(), found, out, err)
 
     @property
     def pid(self) -> int | None:
         """The host's number of the program's process, None where it does not run."""
-        attached = self._own()
-        if attached is None:
-            row = self._row()
-            return row.pid if self._status_or_none() == "running" else None
-        return None if attached.running is None else attached.running.pid()
+        return self._life().state().pid
 
     @property
     def labels(self) -> dict[str, str]:
         """The labels."""
-        labels: dict[str, str] = self.attrs["labels"]
-        return labels
+        labels: dict[str, str] = self._life().summary["labels"]
+        return dict(labels)
+
+    @property
+    def image(self) -> str:
+        """The id of the image that it was created from."""
+        image: str = self._life().summary["image"]
+        return image
+
+    @property
+    def created(self) -> float:
+        """When it was created, in seconds since 1970."""
+        return self._life().row.created
+
+    @property
+    def health(self) -> Literal["starting", "healthy", "unhealthy"] | None:
+        """What its health check found, None where it has none or was never started."""
+        found = self._life().state().health
+        if found is None:
+            return None
+        health: Literal["starting", "healthy", "unhealthy"] = found["status"]
+        return health
+
+    @property
+    def restarts(self) -> int:
+        """How often its restart policy has started it again."""
+        return self._life().state().restarts
 
     @property
     def attrs(self) -> dict[str, Any]:
         """All that is known of it, as JSON can hold it."""
-        row = self._row()
-        known = row._asdict()
-        known.update(json.loads(known.pop("options")))
-        known["status"] = self.status
-        known["cgroup"] = json.loads(row.cgroup) if row.cgroup else None
-        return known
+        life = self._life()
+        row = life.row
+        summary = {key: value for key, value in life.summary.items() if key != "source"}
+        owner = {"pid": row.owner_pid, "start": row.owner_start} if row.owner_pid else None
+        return {
+            "id": row.id,
+            "name": row.name,
+            "created": row.created,
+            "owner": owner,
+            **summary,
+            "argv": list(life.argv()),
+            "layers": list(life.source.layers),
+            "directory": str(life.directory),
+            **life.state()._asdict(),
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -427,50 +316,8 @@ class Container:
 
     def __repr__(self) -> str:
         try:
-            row = self._row()
+            life = self._life()
         except ContainerNotFound:
             return f"<Container {self.id[:12]} removed>"
-        name = f"{row.name} " if row.name else ""
-        return f"<Container {name}{self.id[:12]} {self._status_or_none()}>"
-
-    # How it is found.
-
-    def _engine(self) -> Engine:
-        return Engine(root=self.root)
-
-    def _own(self) -> Attached | None:
-        return self._engine().services().attached.get(self.id)
-
-    def _attached(self) -> Attached:
-        attached = self._own()
-        if attached is None:
-            row = self._row()
-            raise NotSupported(
-                f"the container {row.name or self.id[:12]} belongs to process {row.owner_pid}",
-                hint="an attached container can be used by the process that created it",
-            )
-        return attached
-
-    def _row(self) -> ContainerRow:
-        rows = self._engine().services().database.container(self.id)
-        if not rows:
-            raise ContainerNotFound(f"the container {self.id[:12]} has been removed")
-        return rows[0]
-
-    def _status_or_none(self) -> str | None:
-        attached = self._own()
-        if attached is not None:
-            return attached.status()
-        try:
-            row = self._row()
-        except ContainerNotFound:
-            return None
-        if row.status != "running":
-            return row.status
-        if row.pid is None or row.start is None:
-            return "running"
-        pidfd = processes.open_same(row.pid, row.start)
-        if pidfd is None:
-            return "exited"
-        os.close(pidfd)
-        return "running"
+        name = f"{life.row.name} " if life.row.name else ""
+        return f"<Container {name}{self.id[:12]} {life.state().status}>"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from pycontainers.errors import ContainerNotFound
 from pycontainers.lifecycle.services import Services
 from pycontainers.storage.root import DataRoot, default_path
 
@@ -67,6 +69,9 @@ class Engine:
         for attached in list(services.attached.values()):
             attached.end_now()
             attached.remove()
+        for life in services.own_lives():
+            with contextlib.suppress(ContainerNotFound):  # another thread was faster
+                life.remove(force=True)
         services.close()
 
     def __enter__(self) -> Self:

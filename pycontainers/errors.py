@@ -13,6 +13,9 @@ Each message says what failed, on what and why; `hint`, where there is one, says
     ├── StoreError                  the data root or its database
     ├── NotSupported                what this host lacks, and how to get it
     ├── KernelError (OSError)       a system call, as strace(1) prints it
+    │   └── FileMissing (FileNotFoundError)  FileInTheWay (FileExistsError)
+    │       IsDirectory (IsADirectoryError)  NoDirectory (NotADirectoryError)
+    │       AccessRefused (PermissionError)
     ├── LaunchError (OSError)       a step of a container's start
     │   └── CommandNotFound  PermissionDenied  BadExecutable
     ├── EngineError                 a helper process that ended or answered nonsense
@@ -22,6 +25,7 @@ Each message says what failed, on what and why; `hint`, where there is one, says
 
 from __future__ import annotations
 
+import errno
 import os
 
 TYPE_CHECKING = False
@@ -142,6 +146,43 @@ class KernelError(PyContainersError, OSError):
         self.errno = errno
         self.strerror = os.strerror(errno)
         self.call = call
+
+
+class FileMissing(KernelError, FileNotFoundError):
+    """A file or directory of a container does not exist (ENOENT)."""
+
+
+class FileInTheWay(KernelError, FileExistsError):
+    """A name in a container is taken (EEXIST)."""
+
+
+class IsDirectory(KernelError, IsADirectoryError):
+    """A file of a container was asked for and a directory found (EISDIR)."""
+
+
+class NoDirectory(KernelError, NotADirectoryError):
+    """A directory of a container was asked for and something else found (ENOTDIR)."""
+
+
+class AccessRefused(KernelError, PermissionError):
+    """The kernel refuses access to a file of a container (EACCES, EPERM)."""
+
+
+def file_error(number: int, call: str, *, hint: str | None = None) -> KernelError:
+    """Give the error of a call on files: the kind that code for the builtin ones also catches.
+
+    >>> isinstance(file_error(2, "open('/x')"), FileNotFoundError)
+    True
+    """
+    kinds: dict[int, type[KernelError]] = {
+        errno.ENOENT: FileMissing,
+        errno.EEXIST: FileInTheWay,
+        errno.EISDIR: IsDirectory,
+        errno.ENOTDIR: NoDirectory,
+        errno.EACCES: AccessRefused,
+        errno.EPERM: AccessRefused,
+    }
+    return kinds.get(number, KernelError)(number, call, hint=hint)
 
 
 class LaunchError(PyContainersError, OSError):

@@ -15,14 +15,14 @@ from typing import IO, TYPE_CHECKING, Self, cast
 
 from pycontainers.errors import InvalidArgument, Timeout
 from pycontainers.lifecycle import output
-from pycontainers.lifecycle.attached import Executed
 from pycontainers.lifecycle.options import stop_signal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
-    from pycontainers.lifecycle.attached import Attached
     from pycontainers.lifecycle.launch import Running
+    from pycontainers.lifecycle.life import Life
     from pycontainers.lifecycle.streams import Streams
 
 
@@ -30,45 +30,44 @@ class Process:
     """A running program and the ends of its streams: raw binary files, or None.
 
     Made by `Container.popen` and `Container.attach`.  With a terminal, `stdin` and `stdout` are its
-    two directions.  A context manager that closes the streams and waits.
+    two directions.  A context manager that closes the streams and waits; that of `attach` detaches.
     """
 
     def __init__(
         self,
-        attached: Attached,
         running: Running,
         args: tuple[str, ...],
         streams: tuple[IO[bytes] | None, IO[bytes] | None, IO[bytes] | None],
-        tree: str | None = None,
+        kill: Callable[[], None],
+        life: Life | None = None,
     ) -> None:
         self.args = args
         self.stdin, self.stdout, self.stderr = streams
-        self._attached = attached
         self._running = running
-        self._tree = tree
+        self._kill = kill
+        self._life = life  # of a container that is attached to
 
     @classmethod
     def of(
         cls,
-        attached: Attached,
         running: Running,
         args: tuple[str, ...],
         streams: Streams,
-        tree: str | None = None,
+        kill: Callable[[], None],
+        life: Life | None = None,
     ) -> Self:
         """Take the streams of a program that has been started."""
         if streams.tty:
-            if streams.stdin < 0:
-                streams.take_terminal(running.terminal_fd)
+            streams.take_terminal(running.terminal_fd)
             stdin: IO[bytes] | None = cast("IO[bytes]", Terminal(streams.stdin))
             stdout: IO[bytes] | None = cast("IO[bytes]", Terminal(streams.stdout))
-            return cls(attached, running, args, (stdin, stdout, None), tree)
+            return cls(running, args, (stdin, stdout, None), kill)
         stdin = None if streams.stdin < 0 else os.fdopen(streams.stdin, "wb", buffering=0)
         stdout, stderr = (
             None if fd < 0 else os.fdopen(fd, "rb", buffering=0)
             for fd in (streams.stdout, streams.stderr)
         )
-        return cls(attached, running, args, (stdin, stdout, stderr), tree)
+        return cls(running, args, (stdin, stdout, stderr), kill, life)
 
     @property
     def pid(self) -> int | None:
@@ -83,6 +82,9 @@ class Process:
     def poll(self) -> int | None:
         """Give the exit code, None while the program runs."""
         end = self._running.news()
+        if end is not None and self._running.lost and self._life is not None:
+            found = self._life.state()  # detached, or its supervisor was killed
+            return None if found.lives else found.exit_code
         return None if end is None else end.exit.status
 
     def wait(self, timeout: float | None = None) -> int:
@@ -90,7 +92,12 @@ class Process:
 
         Raises Timeout; the program then goes on.
         """
-        return self._running.wait(timeout).exit.status
+        deadline = None if timeout is None else time.monotonic() + timeout
+        end = self._running.wait(timeout)
+        if self._running.lost and self._life is not None:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            return self._life.wait(left)
+        return end.exit.status
 
     def send_signal(self, number: int | str) -> None:
         """Send a signal; ended already is fine."""
@@ -102,14 +109,27 @@ class Process:
 
     def kill(self) -> None:
         """Kill the program, with all that it started where it has a process tree of its own."""
-        self._attached.kill_executed(Executed(self._running, self._tree))
+        self._kill()
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the program's terminal its new size; raises InvalidArgument without one."""
+        if self._life is not None and self._life.options.tty:
+            self._running.say({"op": "resize", "rows": rows, "columns": columns})
+            return
         if self._running.terminal_fd < 0:
             raise InvalidArgument("resize: the program has no terminal")
         size = struct.pack("4H", rows, columns, 0, 0)
         fcntl.ioctl(self._running.terminal_fd, termios.TIOCSWINSZ, size)
+
+    def detach(self) -> None:
+        """Leave a container that is attached to alone: it goes on, with its input open.
+
+        Raises InvalidArgument for a program of `popen`, which nobody else would look after.
+        """
+        if self._life is None:
+            raise InvalidArgument("detach: the program was not attached to but started")
+        self._running.say({"op": "detach"})
+        self.close()
 
     def communicate(
         self, input: bytes | None = None, timeout: float | None = None
@@ -157,6 +177,9 @@ class Process:
         trace: TracebackType | None,
     ) -> None:
         try:
+            if self._life is not None:
+                self.detach()
+                return
             if error is not None:
                 self.kill()
             self.close()

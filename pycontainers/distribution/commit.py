@@ -29,7 +29,7 @@ from pycontainers.oci.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from pycontainers.lifecycle.attached import Attached
+    from pycontainers.lifecycle.life import Life
     from pycontainers.lifecycle.services import Services
     from pycontainers.storage.images import ImageRow
 
@@ -44,23 +44,23 @@ class Change(NamedTuple):
     path: str
 
 
-def diff(attached: Attached) -> list[Change]:
+def diff(life: Life) -> list[Change]:
     """Give what a container changed in its image's file system, sorted by path.
 
     Raises NotSupported for an ephemeral container, whose changes are in its own memory.
     """
-    work = {"task": "changes", "beneath": list(attached.source.layers)}
-    lines = b"".join(_streamed(attached, work)).splitlines()
+    work = {"task": "changes", "beneath": list(life.source.layers)}
+    lines = b"".join(_streamed(life, work)).splitlines()
     return sorted((Change(*json.loads(line)) for line in lines), key=lambda change: change.path)
 
 
-def export(attached: Attached, target: BinaryIO) -> None:
+def export(life: Life, target: BinaryIO) -> None:
     """Write all that the container sees of its image, changed, as a tar archive.
 
     Raises NotSupported, StoreError.
     """
-    work = {"task": "export", "beneath": list(attached.source.layers)}
-    with contextlib.closing(_streamed(attached, work)) as pieces:
+    work = {"task": "export", "beneath": list(life.source.layers)}
+    with contextlib.closing(_streamed(life, work)) as pieces:
         for data in pieces:
             try:
                 target.write(data)
@@ -69,7 +69,7 @@ def export(attached: Attached, target: BinaryIO) -> None:
 
 
 def commit(
-    attached: Attached,
+    life: Life,
     reference: str | None,
     changes: Sequence[str],
     *,
@@ -82,8 +82,8 @@ def commit(
     The same changes give the same layer.  While it is read the container stands still, if `pause`.
     """
     names = [] if reference is None else [str(Reference.parse(reference))]
-    services, source = attached.services, attached.source
-    _check_kept(attached)
+    services, source = life.services, life.source
+    _check_kept(life)
     if source.trees:
         raise NotSupported(
             "Image.host() has no layers of its own, and so nothing that an image could be made of",
@@ -95,14 +95,14 @@ def commit(
     if not in_store:  # a directory: all of it becomes the image's only layer
         work = {"task": "export", "beneath": list(source.layers)}
     layers = Layers(services, Limits(), Reporter(None))
-    with services.content.in_use(), _still(attached, pause):
-        with contextlib.closing(_streamed(attached, work)) as pieces:
+    with services.content.in_use(), _still(life, pause):
+        with contextlib.closing(_streamed(life, work)) as pieces:
             descriptor, diff_id = layers.create(pieces)
         below = _layers_of(services, source.image) if in_store else ()
         created = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         step = History(
             created=created,
-            created_by=" ".join(attached.argv()),
+            created_by=" ".join(life.argv()),
             author=author,
             comment=message,
         )
@@ -124,18 +124,18 @@ def _layers_of(services: Services, image_id: str) -> tuple[oci.Descriptor, ...]:
     return document.layers
 
 
-def _check_kept(attached: Attached) -> None:
-    if attached.options.ephemeral:
+def _check_kept(life: Life) -> None:
+    if life.options.ephemeral:
         raise NotSupported(
-            f"the container {attached.id[:12]} is ephemeral: its changes are in its own memory",
+            f"the container {life.id[:12]} is ephemeral: its changes are in its own memory",
             hint="create it with ephemeral=False",
         )
 
 
 @contextlib.contextmanager
-def _still(attached: Attached, pause: bool) -> Iterator[None]:
+def _still(life: Life, pause: bool) -> Iterator[None]:
     """Hold a running container's processes, where this host can."""
-    cgroup = attached.cgroup if pause and attached.status() == "running" else None
+    cgroup = life.cgroup() if pause and life.state().status == "running" else None
     if cgroup is None:
         yield
         return
@@ -152,13 +152,13 @@ def _still(attached: Attached, pause: bool) -> Iterator[None]:
             cgroup.remove()
 
 
-def _streamed(attached: Attached, work: dict[str, Any]) -> Generator[bytes]:
+def _streamed(life: Life, work: dict[str, Any]) -> Generator[bytes]:
     """Give what a worker writes of the container's upper directory."""
-    services = attached.services
-    _check_kept(attached)
-    services.snapshots.prepare(attached.id)  # where it was never started
-    upper = services.snapshots.path(attached.id) / "upper"
-    mounts = [mount.destination.strip("/") for mount in attached.spec().mounts]
+    services = life.services
+    _check_kept(life)
+    services.snapshots.prepare(life.id)  # where it was never started
+    upper = services.snapshots.path(life.id) / "upper"
+    mounts = [mount.destination.strip("/") for mount in life.spec.mounts]
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
         fcntl.fcntl(writing, _F_SETPIPE_SZ, _PIPE)
@@ -176,8 +176,8 @@ def _streamed(attached: Attached, work: dict[str, Any]) -> Generator[bytes]:
         running.wait()
         if running.failure is not None:
             raise ImageError(
-                f"cannot read what the container {attached.id[:12]} changed: "
-                f"{running.failure.strerror}",
+                f"cannot read what the container {life.id[:12]} changed: "
+                f"{running.why()}",
                 hint=running.failure.hint,
             )
     finally:

@@ -185,7 +185,7 @@ class Layers:
                 running.wait()  # it ends with its input, and works on the directory until then
             if running.failure is not None:
                 raise ImageError(
-                    f"cannot unpack a layer: {running.failure.strerror}",
+                    f"cannot unpack a layer: {running.why()}",
                     hint=running.failure.hint,
                 )
             return found, running.answer

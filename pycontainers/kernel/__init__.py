@@ -8,6 +8,7 @@ page and raises `KernelError`, an OSError that shows the call as strace(1) does.
 __all__ = [
     "capabilities",
     "cgroups",
+    "inotify",
     "mounts",
     "namespaces",
     "paths",

@@ -104,6 +104,8 @@ def _numbered(name: str, number: int, *types: Any) -> Callable[..., int]:
 mount = _wrapper("mount", c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
 umount2 = _wrapper("umount2", c_char_p, c_int)
 prctl = _wrapper("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
+inotify_init1 = _wrapper("inotify_init1", c_int)
+inotify_add_watch = _wrapper("inotify_add_watch", c_int, c_char_p, c_uint)
 
 pivot_root = _numbered("pivot_root", number("pivot_root"), c_char_p, c_char_p)
 setns = _numbered("setns", number("setns"), c_int, c_int)

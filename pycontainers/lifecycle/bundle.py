@@ -22,7 +22,7 @@ from pycontainers.oci import codec, runtime
 if TYPE_CHECKING:
     import os
 
-    from pycontainers.lifecycle.attached import Attached
+    from pycontainers.lifecycle.life import Life
     from pycontainers.lifecycle.result import CompletedRun
     from pycontainers.lifecycle.services import Services
 
@@ -47,16 +47,16 @@ def read_bundle(directory: str | os.PathLike[str]) -> runtime.Spec:
 
 
 def write_bundle(
-    attached: Attached, directory: str | os.PathLike[str], rootfs: str | os.PathLike[str]
+    life: Life, directory: str | os.PathLike[str], rootfs: str | os.PathLike[str]
 ) -> runtime.Spec:
     """Write a container's config.json into `directory`, for the root file system `rootfs`.
 
     Raises InvalidArgument where the user is a name: the runtime spec has numbers only.
     """
-    spec = attached.spec()
+    spec = life.spec
     uid, gid = _numbers(spec.process.user.username)
     granted = frozenset(spec.process.capabilities.bounding)
-    options = attached.options
+    options = life.options
     profile = "unconfined" if options.privileged else options.seccomp
     mapped = any(entry.type == "user" for entry in spec.linux.namespaces)
     mapping = (runtime.IDMapping(0, _FIRST_ID, _RANGE),) if mapped else ()

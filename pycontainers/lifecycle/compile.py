@@ -106,16 +106,21 @@ def personal(
     cgroup: dict[str, Any] | None,
     upper: str | None,
     hostname: str,
+    terminal: tuple[int, int] | None = None,
 ) -> plan.Plan:
-    """Give the plan of one container from that of another which differs in these four only."""
+    """Give the plan of one container from that of another which differs in these only."""
     beside: list[plan.Beside] = [
         step._replace(upper=upper) if isinstance(step, plan.MountRoot) else step
         for step in template.beside
     ]
-    steps: list[plan.Step] = [
-        plan.SetHostname(hostname) if isinstance(step, plan.SetHostname) else step
-        for step in template.steps
-    ]
+    steps: list[plan.Step] = []
+    for step in template.steps:
+        if isinstance(step, plan.SetHostname):
+            steps.append(plan.SetHostname(hostname))
+        elif isinstance(step, plan.OpenTerminal) and terminal is not None:
+            steps.append(plan.OpenTerminal(*terminal))
+        else:
+            steps.append(step)
     return template._replace(id=container_id, cgroup=cgroup, beside=beside, steps=steps)
 
 

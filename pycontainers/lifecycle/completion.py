@@ -10,6 +10,8 @@ from pycontainers.lifecycle.result import CompletedRun, Usage, reason_of
 if TYPE_CHECKING:
     from pycontainers.lifecycle.launch import End, Running
     from pycontainers.lifecycle.output import Stream
+    from pycontainers.lifecycle.result import Reason
+    from pycontainers.runtime.state import State
 
 
 @overload
@@ -52,6 +54,24 @@ def completed(
         stdout, stderr = (stream.data().decode(errors="replace") for stream in (out, err))
         return CompletedRun(args, end.exit.status, stdout, stderr, reason, truncated, usage)
     return CompletedRun(args, end.exit.status, out.data(), err.data(), reason, truncated, usage)
+
+
+def outcome(args: tuple[str, ...], found: State, out: str, err: str) -> CompletedRun[str]:
+    """Make the result of a container's program from its state and its log."""
+    used = found.usage or {}
+    read, written = used.get("io") or (None, None)
+    user, system = used.get("cpu") or (0.0, 0.0)
+    usage = Usage(
+        wall=used.get("wall", 0.0),
+        cpu_user=user if used.get("cpu_user") is None else used["cpu_user"],
+        cpu_system=system if used.get("cpu_system") is None else used["cpu_system"],
+        memory_peak=used.get("memory_peak"),
+        pids_peak=used.get("pids_peak"),
+        io_read=read if used.get("io_read") is None else used["io_read"],
+        io_write=written if used.get("io_write") is None else used["io_write"],
+    )
+    reason: Reason = found.reason or "exited"  # type: ignore[assignment]  # one of these
+    return CompletedRun(args, found.exit_code or 0, out, err, reason, False, usage)
 
 
 def usage_of(running: Running, end: End) -> Usage:

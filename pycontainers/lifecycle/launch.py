@@ -8,46 +8,42 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import select
 import signal
 import socket
-import sys
 import threading
 import time
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from pycontainers.errors import (
     BadExecutable,
     CommandNotFound,
+    Conflict,
     EngineError,
     KernelError,
     LaunchError,
     PermissionDenied,
     Timeout,
 )
-from pycontainers.kernel import mounts, processes, sockets
+from pycontainers.kernel import processes, sockets
 from pycontainers.kernel.cgroups.base import Usage
 from pycontainers.kernel.processes import Exit
+from pycontainers.lifecycle.spawn import spawn
 from pycontainers.runtime.plan import Plan, Step, pack
 
-_BOOT: Final = (
-    "import sys; sys.path.append(sys.argv[1]); "
-    "from pycontainers.runtime.launcher import main; main(sys.argv[2])"
-)
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _CONTROL_FD: Final = 3
 _OWNER_FD: Final = 4
-_HIGH: Final = 20
 _KILLED: Final = Exit(128 + signal.SIGKILL, signal.SIGKILL, 0.0, 0.0)
 _UNABLE: Final = (errno.EPERM, errno.ENOSYS, errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP)
 # EBADF: another thread has found it dead, and closed it, a moment before.
 _GONE: Final = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
 _LOOK_AGAIN: Final = 0.05  # seconds: another thread may have taken the message that is awaited
 _PATIENCE: Final = 10.0  # seconds until the kernel has ended what it has killed
-_KEPT: Final = ("LD_LIBRARY_PATH",)  # what an interpreter outside the system's paths may need
 
 
 class End(NamedTuple):
@@ -59,27 +55,51 @@ class End(NamedTuple):
     at: float
 
 
+class Server(Protocol):
+    """What starts processes: this application's launcher, or a container's supervisor."""
+
+    def note_death(self) -> None:
+        """Take note that it serves no more."""
+
+    def kill_tree(self, container_id: str, tree: str) -> None:
+        """Kill all processes that an executed program has started."""
+
+
 class Running:
     """A process that the launcher started: a container's init, a program in it, or a worker.
 
     It ends with its launcher: where that was killed, so was the process, and `lost` is true.
     """
 
-    def __init__(self, launcher: Launcher, channel: socket.socket, status: socket.socket) -> None:
+    def __init__(
+        self,
+        launcher: Server,
+        channel: socket.socket,
+        status: socket.socket | None = None,
+        *,
+        outlives: bool = False,
+    ) -> None:
         self.launcher = launcher
+        self._outlives = outlives  # whether the process may go on when nothing more is told of it
         self.lost = False
         self.is_work = False
         self.began = time.monotonic()
         self.pidfd = -1
         self.terminal_fd = -1
-        self.failure: LaunchError | None = None
+        self.failure: LaunchError | Conflict | None = None
         self.answer: dict[str, Any] = {}  # a worker's
         self.end: End | None = None
         self._channel = channel
-        self._status: socket.socket | None = status
+        self._status = status
         self._lock = threading.Lock()
         channel.setblocking(False)
-        status.setblocking(False)
+        if status is not None:
+            status.setblocking(False)
+
+    def why(self) -> str:
+        """Say in a few words what kept the process from what it was to do."""
+        failure = self.failure
+        return str(failure.strerror if isinstance(failure, LaunchError) else failure)
 
     def never_began(self) -> bool:
         """Whether the launcher was killed before it had given the process its orders."""
@@ -139,6 +159,11 @@ class Running:
                 return False
             return processes.send_signal(self.pidfd, number)
 
+    def say(self, message: dict[str, Any]) -> None:
+        """Tell a supervisor something more; where it has gone, its end has been told."""
+        with self._lock, contextlib.suppress(OSError):
+            sockets.send(self._channel, message)
+
     def pid(self) -> int | None:
         """Give the process's number on the host, None once it has ended."""
         with self._lock:
@@ -175,7 +200,7 @@ class Running:
             self.failure = LaunchError(
                 "do the work", 0, "the launcher was killed", hint="try again"
             )
-        if self.pidfd >= 0:
+        if self.pidfd >= 0 and not self._outlives:
             processes.send_signal(self.pidfd, signal.SIGKILL)
             _await([self.pidfd], _PATIENCE)
         self.end = End(_KILLED, Usage(), None, time.monotonic())
@@ -191,9 +216,12 @@ class Running:
                 (io[0], io[1]) if io else None,
                 time.monotonic(),
             )
+        elif "conflict" in message:
+            self.failure = Conflict(f"the container is {message['conflict']}")
+            self.end = End(_KILLED, Usage(), None, time.monotonic())
         else:
             if self.failure is None:
-                self.failure = _launch_error(message)
+                self.failure = launch_error(message)
             if message.get("end_follows"):
                 return  # the launcher kills what it began, and tells of that end
             self.end = End(Exit(127, 0, 0.0, 0.0), Usage(), None, time.monotonic())
@@ -221,7 +249,7 @@ class Running:
                     self.answer = account
                 else:
                     # Init's own account is nearer to the cause than the launcher's.
-                    self.failure = _launch_error(account)
+                    self.failure = launch_error(account)
             return None
 
 
@@ -232,7 +260,8 @@ def _await(fds: list[int], timeout: float | None) -> None:
     poller.poll(None if timeout is None else max(0.0, timeout * 1000))
 
 
-def _launch_error(message: dict[str, Any]) -> LaunchError:
+def launch_error(message: dict[str, Any]) -> LaunchError:
+    """Make an error of a helper's account of what failed."""
     number = int(message.get("errno") or 0)
     detail = str(message.get("detail") or message.get("failed"))
     doing = str(message.get("doing") or "ask the launcher")
@@ -260,7 +289,8 @@ class Launcher:
         self._dead = False
         owner_fd = processes.pidfd_open(os.getpid())
         try:
-            self._guard, self.pid = _spawn(theirs.fileno(), owner_fd, str(run_directory))
+            boot, fds = "launcher", {_CONTROL_FD: theirs.fileno(), _OWNER_FD: owner_fd}
+            self._guard, self.pid = spawn(boot, str(run_directory), fds)
         finally:
             theirs.close()
             os.close(owner_fd)
@@ -358,46 +388,3 @@ class Launcher:
                     raise
                 self._dead = True
                 raise EngineError("the launcher has ended", hint="try again") from None
-
-
-def _spawn(control: int, owner: int, run_directory: str) -> tuple[int, int]:
-    """Start a fresh interpreter as launcher; give its pidfd and number.
-
-    posix_spawn, so that the application is not forked.  The interpreter is executed from a
-    read-only mount of its own file, so that no program in a container can write to it through
-    /proc/self/exe (CVE-2019-5736).
-    """
-    executable = sys.executable
-    if not executable or not Path(executable).exists():
-        raise EngineError("sys.executable names no interpreter to run the launcher with")
-    package = str(Path(__file__).resolve().parents[2])
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in (control, owner)]
-    try:
-        path = executable
-        with contextlib.suppress(KernelError):  # without the right to: as a plain user
-            program_fd = mounts.open_tree(executable)
-            fds.append(program_fd)
-            mounts.set_attributes(program_fd, add=mounts.MOUNT_ATTR_RDONLY)
-            path = f"/proc/self/fd/{program_fd}"
-        pid = os.posix_spawn(
-            path,
-            [executable, "-I", "-S", "-c", _BOOT, package, run_directory],
-            environment,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_DUP2, 2, 2),
-                (os.POSIX_SPAWN_DUP2, fds[0], _CONTROL_FD),
-                (os.POSIX_SPAWN_DUP2, fds[1], _OWNER_FD),
-            ],
-            setsid=True,
-            setsigmask=[],
-            setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGCHLD],
-        )
-    except OSError as error:
-        raise EngineError(f"cannot start the launcher with {executable}: {error}") from error
-    finally:
-        for fd in fds:
-            os.close(fd)
-    return processes.pidfd_open(pid), pid

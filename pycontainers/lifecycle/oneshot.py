@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from pycontainers.errors import InvalidArgument
 from pycontainers.lifecycle.attached import Attached, new_id
 from pycontainers.lifecycle.completion import completed
+from pycontainers.lifecycle.options import Options
 from pycontainers.lifecycle.streams import Streams, run_to_end
 
 if TYPE_CHECKING:
-    from pycontainers.lifecycle.options import Options
     from pycontainers.lifecycle.result import CompletedRun
     from pycontainers.lifecycle.services import Services
     from pycontainers.lifecycle.source import Source
@@ -29,6 +30,7 @@ def run_once(
 
     Raises what `Attached.create` raises before anything is made, and LaunchError.
     """
+    _check(options)
     attached = Attached(services, new_id(), options, source)
     try:
         attached.create()
@@ -54,3 +56,16 @@ def run_once(
     finally:
         attached.end_now()
         attached.remove()
+
+
+_DEFAULTS: Final = Options()
+
+
+def _check(options: Options) -> None:
+    """Refuse what has no meaning for a container that is gone when the call returns."""
+    for name in ("detach", "auto_remove", "restart", "healthcheck"):
+        if getattr(options, name) != getattr(_DEFAULTS, name):
+            raise InvalidArgument(
+                f"{name}: run() waits for the program's end and removes the container",
+                hint="Container.run(image, command, …) starts one that goes on",
+            )

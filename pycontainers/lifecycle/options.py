@@ -6,24 +6,25 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict
 
 import attrs
 
 from pycontainers.errors import InvalidArgument
-from pycontainers.kernel import capabilities, processes
 from pycontainers.lifecycle import values
+from pycontainers.lifecycle.policies import NO_RESTART, Healthcheck, RestartPolicy
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Size: TypeAlias = int | str
 Command: TypeAlias = str | Sequence[str]
-_Item = TypeVar("_Item")
 
 _DEFAULT_PIDS: Final = 4096
 _DEFAULT_SHM: Final = 64 << 20
-_DEVICE_FIELDS: Final = 3
+_DEFAULT_LOG: Final = 128 << 20
+_KEPT_LOGS: Final = 3
+_LEAST_LOG: Final = 4096
 
 
 @attrs.frozen
@@ -105,25 +106,25 @@ class RunOptions(TypedDict, total=False):
     stop_timeout: float
     ephemeral: bool
     timeout: float | None
+    detach: bool
+    auto_remove: bool
+    restart: str | Mapping[str, Any] | RestartPolicy | None
+    healthcheck: str | Sequence[str] | Mapping[str, Any] | Healthcheck | None
+    log_max_size: Size
+    log_max_files: int
 
 
-def _labels(value: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((values.plain("labels", k), values.plain("labels", v)) for k, v in value.items())
+class UpdateOptions(TypedDict, total=False):
+    """The options that can be changed on a container that is there; None takes a limit away."""
 
-
-def _ulimits(value: Mapping[str, int | tuple[int, int]]) -> tuple[tuple[str, int, int], ...]:
-    checked = []
-    for key, given in value.items():
-        soft, hard = given if isinstance(given, tuple) else (given, given)
-        processes.limit_number(key)
-        for number in (soft, hard):
-            values.whole(f"ulimits {key}", number, -1, 1 << 62)
-        if hard != -1 and (soft == -1 or soft > hard):
-            raise InvalidArgument(
-                f"ulimits: {key}: the soft limit {soft} is above the hard, {hard}"
-            )
-        checked.append((key, soft, hard))
-    return tuple(checked)
+    memory: Size | None
+    memory_swap: Size | None
+    cpus: float | None
+    cpu_shares: int | None
+    cpuset: str | None
+    pids: int | None
+    io_weight: int | None
+    restart: str | Mapping[str, Any] | RestartPolicy | None
 
 
 def _tmpfs(value: Mapping[str, Size | None] | Sequence[str]) -> tuple[Mount, ...]:
@@ -133,38 +134,17 @@ def _tmpfs(value: Mapping[str, Size | None] | Sequence[str]) -> tuple[Mount, ...
 
 
 def _mounts(value: Sequence[Mount]) -> tuple[Mount, ...]:
-    for mount in _list("mounts", value):
+    for mount in values.listed("mounts", value):
         if not isinstance(mount, Mount):
             raise InvalidArgument(f"mounts: expected a Mount, not {mount!r}")
     return tuple(value)
 
 
-def _capability_names(option: str, value: Sequence[str]) -> tuple[str, ...]:
-    return tuple(capabilities.parse(name) for name in _list(option, value))
-
-
-def _list(option: str, value: Sequence[_Item]) -> Sequence[_Item]:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise InvalidArgument(f"{option}: expected a list, not {value!r}")
-    return value
-
-
-def _devices(value: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
-    """Take Docker's `/dev/x[:/dev/y[:rwm]]`."""
-    checked = []
-    for item in _list("devices", value):
-        source, *rest = values.plain("devices", item).split(":")
-        target = rest[0] if rest else source
-        access = rest[1] if len(rest) > 1 else "rwm"
-        if len(rest) >= _DEVICE_FIELDS or not access or set(access) - set("rwm"):
-            raise InvalidArgument(f"devices: {item!r} is not of the form /dev/x:/dev/y:rwm")
-        target = values.inside("devices", target)
-        if not target.startswith("/dev/") or not Path(source).exists():
-            raise InvalidArgument(
-                f"devices: {item!r}: no such device, or its target is not in /dev"
-            )
-        checked.append((source, target, access))
-    return tuple(checked)
+def _log_size(value: Size) -> int:
+    number = values.size("log_max_size", value)
+    if number < _LEAST_LOG:
+        raise InvalidArgument(f"log_max_size: {number} bytes are too few", hint="at least 4k")
+    return number
 
 
 def stop_signal(value: str | int) -> int:
@@ -184,41 +164,9 @@ def stop_signal(value: str | int) -> int:
     raise InvalidArgument(f"no such signal: {value!r}")
 
 
-def _flag(option: str, value: bool) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidArgument(f"{option}: expected True or False, not {value!r}")
-    return value
-
-
-def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise InvalidArgument(f"{option}: {value!r} is none of {', '.join(allowed)}")
-    return value
-
-
-def _cpus(value: float) -> float:
-    number = values.seconds("cpus", value)
-    if number < 0.01:
-        raise InvalidArgument(f"cpus: {value} is less than a hundredth of a processor")
-    return number
-
-
-def _memory(value: Size) -> int:
-    number = values.size("memory", value)
-    if number < 512 << 10:
-        raise InvalidArgument(f"memory: {number} bytes are too few", hint="at least 512k")
-    return number
-
-
-def _profile(value: Any) -> Any:
-    if not isinstance(value, str | os.PathLike | Mapping):
-        raise InvalidArgument(f"seccomp: expected a name, path or mapping, not {value!r}")
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
 _OPTIONAL: Final = frozenset(
     "name entrypoint workdir user hostname memory memory_swap cpus cpu_shares cpuset pids "
-    "io_weight stop_signal timeout".split()
+    "io_weight stop_signal timeout healthcheck".split()
 )
 _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "name": values.name,
@@ -227,35 +175,49 @@ _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "workdir": lambda value: values.inside("workdir", value),
     "user": lambda value: values.plain("user", str(value), 256),
     "hostname": values.hostname,
-    "network": lambda value: _choice("network", value, ("none", "host")),
+    "network": lambda value: values.choice("network", value, ("none", "host")),
     "mounts": _mounts,
     "tmpfs": _tmpfs,
-    "memory": _memory,
-    "memory_swap": lambda value: values.size("memory_swap", value),
-    "cpus": _cpus,
+    "memory": values.memory,
+    "memory_swap": values.memory_swap,
+    "cpus": values.cpus,
     "cpu_shares": lambda value: values.whole("cpu_shares", value, 2, 262144),
     "cpuset": values.cpuset,
     "pids": lambda value: values.whole("pids", value, 1, 1 << 22),
     "io_weight": lambda value: values.whole("io_weight", value, 10, 1000),
     "shm_size": lambda value: values.size("shm_size", value),
-    "ulimits": _ulimits,
-    "devices": _devices,
+    "ulimits": values.ulimits,
+    "devices": values.devices,
     "sysctls": values.sysctls,
-    "labels": _labels,
-    "cap_add": lambda value: _capability_names("cap_add", value),
-    "cap_drop": lambda value: _capability_names("cap_drop", value),
-    "seccomp": _profile,
-    "no_new_privileges": lambda value: _flag("no_new_privileges", value),
-    "userns": lambda value: _choice("userns", value, ("auto", "host")),
-    "read_only": lambda value: _flag("read_only", value),
-    "privileged": lambda value: _flag("privileged", value),
-    "init": lambda value: _flag("init", value),
-    "tty": lambda value: _flag("tty", value),
-    "stdin": lambda value: _flag("stdin", value),
+    "labels": values.labels,
+    "cap_add": lambda value: values.capability_names("cap_add", value),
+    "cap_drop": lambda value: values.capability_names("cap_drop", value),
+    "seccomp": values.profile,
+    "no_new_privileges": lambda value: values.flag("no_new_privileges", value),
+    "userns": lambda value: values.choice("userns", value, ("auto", "host")),
+    "read_only": lambda value: values.flag("read_only", value),
+    "privileged": lambda value: values.flag("privileged", value),
+    "init": lambda value: values.flag("init", value),
+    "tty": lambda value: values.flag("tty", value),
+    "stdin": lambda value: values.flag("stdin", value),
     "stop_signal": stop_signal,
     "stop_timeout": lambda value: values.seconds("stop_timeout", value),
-    "ephemeral": lambda value: _flag("ephemeral", value),
+    "ephemeral": lambda value: values.flag("ephemeral", value),
     "timeout": lambda value: values.seconds("timeout", value),
+    "detach": lambda value: values.flag("detach", value),
+    "auto_remove": lambda value: values.flag("auto_remove", value),
+    "restart": RestartPolicy.of,
+    "healthcheck": Healthcheck.of,
+    "log_max_size": _log_size,
+    "log_max_files": lambda value: values.whole("log_max_files", value, 1, 100),
+}
+_UNLIMITED: Final = {  # Docker's ways to say that there shall be no such limit
+    "memory": (-1, "-1"),
+    "cpus": (0,),
+    "cpu_shares": (0,),
+    "cpuset": ("",),
+    "pids": (-1, 0),
+    "io_weight": (0,),
 }
 
 
@@ -299,6 +261,12 @@ class Options:
     stop_timeout: float = 10.0
     ephemeral: bool = False
     timeout: float | None = None
+    detach: bool = False
+    auto_remove: bool = False
+    restart: RestartPolicy = NO_RESTART
+    healthcheck: Healthcheck | None = None
+    log_max_size: int = _DEFAULT_LOG
+    log_max_files: int = _KEPT_LOGS
 
     @classmethod
     def of(cls, command: Command | None = None, **given: Unpack[RunOptions]) -> Options:
@@ -323,12 +291,89 @@ class Options:
             return self
         return attrs.evolve(self, name=None, labels=())
 
+    def updated(self, **given: Unpack[UpdateOptions]) -> Options:
+        """Give the same options with some changed; raises InvalidArgument, TypeError.
+
+        None takes a limit away, and so do Docker's ways to say that: -1 for `memory` and `pids`, 0
+        for the other numbers, "" for `cpuset`.  Without `memory` there is no `memory_swap`.
+
+        >>> Options.of(["true"], memory="64m").updated(memory="128m", pids=None).memory
+        134217728
+        """
+        checked: dict[str, Any] = {}
+        for name, value in given.items():
+            if name not in UpdateOptions.__annotations__:
+                raise TypeError(f"there is no option {name!r} that can be changed")
+            unlimited = not isinstance(value, bool) and value in _UNLIMITED.get(name, ())
+            unset = unlimited or (value is None and name in _OPTIONAL)
+            checked[name] = None if unset else _CHECKS[name](value)
+        if checked.get("memory", self.memory) is None:
+            checked.setdefault("memory_swap", None)
+        changed = attrs.evolve(self, **checked)
+        changed._check_together()
+        return changed
+
+    def packed(self) -> dict[str, Any]:
+        """Give all of it as JSON can hold it; raises InvalidArgument where the profile can't be."""
+        return {field.name: _plain(getattr(self, field.name)) for field in attrs.fields(Options)}
+
+    @classmethod
+    def unpacked(cls, plain: Mapping[str, Any]) -> Options:
+        """Make the options again that were `packed`, by this version or by another one.
+
+        What this version does not know is ignored; what the other one did not is as by default.
+
+        >>> Options.unpacked(Options.of(["true"], pids=10).packed()).pids
+        10
+        """
+        known = {field.name for field in attrs.fields(cls)}
+        return cls(**{name: _revived(name, plain[name]) for name in known & plain.keys()})
+
     def _check_together(self) -> None:
         targets = [mount.target for mount in (*self.mounts, *self.tmpfs)]
         for target in targets:
             if targets.count(target) > 1:
                 raise InvalidArgument(f"mounts: two mounts at {target}")
-        if self.memory_swap is not None and (self.memory is None or self.memory_swap < self.memory):
+        both = self.memory_swap
+        if both is not None and (self.memory is None or -1 < both < self.memory):
             raise InvalidArgument(
                 "memory_swap: must be at least memory, which it includes, and needs it given"
             )
+        if self.auto_remove and self.restart.name != "no":
+            raise InvalidArgument(
+                "auto_remove: a container that starts again can't be removed when it ends",
+                hint='leave auto_remove out, or use restart="no"',
+            )
+
+
+def _plain(value: Any) -> Any:
+    if attrs.has(type(value)):
+        return {
+            field.name: _plain(getattr(value, field.name)) for field in attrs.fields(type(value))
+        }
+    if isinstance(value, Mapping):
+        return {values.text("seccomp", key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise InvalidArgument(f"seccomp: {value!r} is nothing that JSON can hold")
+
+
+def _revived(name: str, value: Any) -> Any:
+    if name in ("mounts", "tmpfs"):
+        return tuple(_made(Mount, item) for item in value)
+    if name == "restart":
+        return _made(RestartPolicy, value)
+    if name == "healthcheck":
+        return None if value is None else _made(Healthcheck, value)
+    return value if name == "seccomp" else _tuples(value)
+
+
+def _made(kind: type[Any], plain: Mapping[str, Any]) -> Any:
+    known = {field.name for field in attrs.fields(kind)}
+    return kind(**{name: _tuples(plain[name]) for name in known & plain.keys()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -7,51 +7,60 @@ What is alive is not touched; a lock keeps two processes from doing this at once
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING
 
+from pycontainers.errors import Conflict, ContainerNotFound
 from pycontainers.kernel import paths, processes
 from pycontainers.kernel.cgroups.plain import from_plain
 
 if TYPE_CHECKING:
     from pycontainers.kernel.cgroups.host import Host
-    from pycontainers.storage.database import ContainerRow, Database
+    from pycontainers.lifecycle.services import Services
+    from pycontainers.storage.database import ContainerRow
     from pycontainers.storage.root import DataRoot
-    from pycontainers.storage.snapshots import Snapshots
 
 
-def recover(root: DataRoot, database: Database, snapshots: Snapshots, cgroups: Host) -> None:
+def recover(services: Services) -> None:
     """Take away what containers of ended processes left behind; raises StoreError, KernelError."""
-    orphans = any(_is_orphan(row) for row in database.containers())
-    lost = _lost(cgroups)
-    if not orphans and not lost and not _strays(database, snapshots) and not _unfinished(root):
-        return
+    root, database = services.root, services.database
+    rows = database.containers()
+    if not any(map(is_orphan, rows)) and not _lost(services.cgroups):
+        if not _strays(services) and not _unfinished(root):
+            return
     with root.locked():
         for row in database.containers():
-            if _is_orphan(row):
-                bury(row, database, snapshots)
-        for name in _lost(cgroups):
-            cgroups.cgroup(name).remove()
-        for container_id in _strays(database, snapshots):
-            snapshots.remove(container_id)
+            if is_orphan(row):
+                bury(services, row)
+        for name in _lost(services.cgroups):
+            services.cgroups.cgroup(name).remove()
+        for container_id in _strays(services):
+            services.snapshots.remove(container_id)
         with paths.directory(root.layers) as layers_fd:
             for name in _unfinished(root):
                 paths.remove_tree(name, layers_fd)
 
 
-def bury(row: ContainerRow, database: Database, snapshots: Snapshots) -> None:
-    """Remove one container whole: processes, cgroup, directory, row, in this order."""
+def bury(services: Services, row: ContainerRow) -> None:
+    """Remove one container whole, whose owner has ended: processes, files, row, in this order."""
+    if not json.loads(row.options).get("oneshot"):
+        # Its supervisor is just ending it.
+        with contextlib.suppress(ContainerNotFound, Conflict):
+            services.life_of(row).remove(force=True)
+        return
     if row.cgroup:
         cgroup = from_plain(json.loads(row.cgroup))
         cgroup.kill()
         cgroup.remove()
-    snapshots.remove(row.id)
-    database.remove_container(row.id)
+    services.snapshots.remove(row.id)
+    services.database.remove_container(row.id)
 
 
-def _is_orphan(row: ContainerRow) -> bool:
-    return not _lives(row.owner_pid, row.owner_start)
+def is_orphan(row: ContainerRow) -> bool:
+    """Whether a container belongs to a process that has ended."""
+    return row.owner_pid != 0 and not _lives(row.owner_pid, row.owner_start)
 
 
 def _lives(pid: int, start: int) -> bool:
@@ -85,11 +94,11 @@ def _unfinished(root: DataRoot) -> list[str]:
     return found
 
 
-def _strays(database: Database, snapshots: Snapshots) -> list[str]:
+def _strays(services: Services) -> list[str]:
     """Name directories without a row: a row goes last, so only a lost database leaves these.
 
     The directories are listed first: a container made meanwhile is then seen by its row.
     """
-    present = snapshots.present()
-    known = {row.id for row in database.containers()} if present else set()
+    present = services.snapshots.present()
+    known = {row.id for row in services.database.containers()} if present else set()
     return [name for name in present if name not in known]

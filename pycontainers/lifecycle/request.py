@@ -221,8 +221,8 @@ def further_process(
     )
 
 
-def limits(options: Options) -> Limits:
-    """Give what the cgroup shall enforce.
+def limits(options: Options, *, accounting: bool = False) -> Limits:
+    """Give what the cgroup shall enforce, and with `accounting` count for statistics.
 
     Where root inside is root outside, the devices controller keeps it from the host's devices; in a
     user namespace the kernel does.
@@ -240,6 +240,7 @@ def limits(options: Options) -> Limits:
         pids=options.pids,
         io_weight=options.io_weight,
         devices=rules,
+        accounting=accounting,
     )
 
 

@@ -10,12 +10,14 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from pycontainers.errors import ContainerNotFound
 from pycontainers.kernel import processes
 from pycontainers.kernel.cgroups.host import Host, find_host
 from pycontainers.lifecycle import compile as compiling
 from pycontainers.lifecycle import recovery, request
-from pycontainers.lifecycle.collector import Collector
 from pycontainers.lifecycle.launch import Launcher
+from pycontainers.lifecycle.life import Life
+from pycontainers.lifecycle.nursery import Nursery
 from pycontainers.lifecycle.seccomp import Profile, compile_profile
 from pycontainers.storage.content import ContentStore
 from pycontainers.storage.database import Database
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.options import Options
     from pycontainers.lifecycle.source import Source
     from pycontainers.runtime import plan
+    from pycontainers.storage.database import ContainerRow
 
 _TEMPLATES: Final = 256  # kept at one time
+_LIVES: Final = 1024
 _numbers = itertools.count(1)
 
 
@@ -47,16 +51,49 @@ class Services:
         self.cgroups: Host = find_host()
         self.attached: dict[str, Attached] = {}
         self.spare_cgroup: str | None = None
-        self.collector = Collector()
+        # A helper that systemd gave a place must not be taken for another one.
+        shared = find_host() if self.cgroups.moves_helpers else self.cgroups
+        self.nursery = Nursery(run_directory(), str(root.path), shared)
         self.content = ContentStore(root.content, root.ingest)
         self.image_store = ImageStore(self.database, self.content, root.layers)
         self.host_image: Source | None = None
-        self._templates: dict[tuple[Options, Source], tuple[plan.Plan, list[int]]] = {}
+        self._templates: dict[tuple[Options, Source, bool], tuple[plan.Plan, list[int]]] = {}
+        self._lives: dict[str, Life] = {}
         self._filters: dict[object, tuple[int, int]] = {}
         self._launcher: Launcher | None = None
         self._lock = threading.Lock()
         self._starting = threading.Lock()
-        recovery.recover(root, self.database, self.snapshots, self.cgroups)
+        self.recover()
+
+    def recover(self) -> None:
+        """Take away what containers of ended processes left behind."""
+        recovery.recover(self)
+
+    def life(self, container_id: str) -> Life:
+        """Give a container of the database; raises ContainerNotFound."""
+        rows = self.database.container(container_id)
+        if not rows or rows[0].id != container_id:
+            raise ContainerNotFound(f"the container {container_id[:12]} has been removed")
+        return self.life_of(rows[0])
+
+    def life_of(self, row: ContainerRow) -> Life:
+        """Give the container of a row; what was read of it is kept while the row is the same."""
+        life = self._lives.get(row.id)
+        if life is None or life.row != row:
+            if len(self._lives) >= _LIVES:
+                self._lives.clear()
+            life = self._lives[row.id] = Life(self, row)
+        return life
+
+    def own_lives(self) -> list[Life]:
+        """Give the containers that end with this process."""
+        me = (self.process, self.process_start)
+        rows = self.database.containers()
+        return [
+            self.life_of(row)
+            for row in rows
+            if (row.owner_pid, row.owner_start) == me and row.id not in self.attached
+        ]
 
     def launcher(self) -> Launcher:
         """Give the launcher; a new one where there is none yet or the last one has ended."""
@@ -115,19 +152,21 @@ class Services:
         self.launcher()
         return self.cgroups.cgroup(name) if self.cgroups.controllers else None
 
-    def template(self, options: Options, source: Source) -> tuple[plan.Plan, list[int]]:
+    def template(
+        self, options: Options, source: Source, *, accounting: bool = False
+    ) -> tuple[plan.Plan, list[int]]:
         """Give the plan that all containers of these options and this image have, but for names.
 
         It is made once: programs mostly start many containers alike.  Also gives the descriptors
         that the plan takes.  Raises InvalidArgument and NotSupported for what can't be.
         """
-        key: tuple[Options, Source] | None = (options.unnamed(), source)
+        key: tuple[Options, Source, bool] | None = (options.unnamed(), source, accounting)
         try:
             if key in self._templates:
                 return self._templates[key]
         except TypeError:  # a seccomp profile given as a mapping
             key = None
-        made = self._compile(options, source)
+        made = self._compile(options, source, accounting)
         if options.devices:
             key = None  # what stands behind a device's name can change
         if key is not None:
@@ -136,8 +175,10 @@ class Services:
             self._templates[key] = made
         return made
 
-    def _compile(self, options: Options, source: Source) -> tuple[plan.Plan, list[int]]:
-        limits = request.limits(options)
+    def _compile(
+        self, options: Options, source: Source, accounting: bool
+    ) -> tuple[plan.Plan, list[int]]:
+        limits = request.limits(options, accounting=accounting)
         self.cgroups.check(limits)
         spec = request.make_spec(
             options, source.config, container_id="container", trees=source.trees
@@ -189,7 +230,7 @@ class Services:
             for fd, _ in self._filters.values():
                 os.close(fd)
             self._filters.clear()
-        self.collector.close()
+        self.nursery.close()
         self.cgroups.tidy()
         self.database.close()
 
@@ -197,3 +238,4 @@ class Services:
         """Let go, in a forked child, of what belongs to the parent, without touching it."""
         if self._launcher is not None:
             self._launcher.abandon()
+        self.nursery.close()

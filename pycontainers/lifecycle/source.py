@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import Any
 
 import attrs
 
-if TYPE_CHECKING:
-    from pycontainers.oci.config import ImageConfig
+from pycontainers.oci.codec import from_json, to_json
+from pycontainers.oci.config import ImageConfig
 
 
 @attrs.frozen(kw_only=True)
@@ -18,3 +19,18 @@ class Source:
     config: ImageConfig = attrs.field(eq=False)
     layers: tuple[str, ...] = ()
     trees: tuple[tuple[str, str], ...] = ()
+
+    def packed(self) -> dict[str, Any]:
+        """Give it as JSON can hold it, for another process."""
+        config = json.loads(to_json(self.config))
+        return {"image": self.image, "config": config, "layers": self.layers, "trees": self.trees}
+
+    @classmethod
+    def unpacked(cls, packed: dict[str, Any]) -> Source:
+        """Make it again from `packed()`."""
+        return cls(
+            image=packed["image"],
+            config=from_json(ImageConfig, json.dumps(packed["config"]).encode()),
+            layers=tuple(packed["layers"]),
+            trees=tuple((source, target) for source, target in packed["trees"]),
+        )

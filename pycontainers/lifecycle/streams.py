@@ -13,7 +13,6 @@ from pycontainers.lifecycle import output
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pycontainers.lifecycle.attached import Attached
     from pycontainers.lifecycle.launch import Running
 
 PIPE: Final = subprocess.PIPE
@@ -136,24 +135,4 @@ def run_to_end(
                 running.wait(timeout=30)
         raise
     finally:
-        streams.close()
-
-
-def start_attached(attached: Attached) -> Streams:
-    """Start a container on streams of its options, which the caller closes; raises LaunchError."""
-    options = attached.options
-    while True:
-        streams = Streams(stdin=options.stdin, tty=options.tty)
-        try:
-            running = attached.start(streams.theirs)
-            streams.started()
-            running.wait_started()
-            if not attached.start_again():
-                if options.tty and running.terminal_fd >= 0:
-                    streams.take_terminal(running.terminal_fd)
-                attached.note_started()
-                return streams
-        except BaseException:
-            streams.close()
-            raise
         streams.close()

@@ -11,9 +11,11 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 from pycontainers.errors import InvalidArgument
+from pycontainers.kernel import capabilities, processes
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(i?b)?", re.IGNORECASE)
 _POWER: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -24,7 +26,9 @@ _SYSCTL: Final = re.compile(r"[a-z0-9_]+([./][a-zA-Z0-9_-]+)+")
 _IPC_SYSCTLS: Final = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
                        "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
                        "kernel.shm_rmid_forced")  # fmt: skip
+_DEVICE_FIELDS: Final = 3
 _RESERVED: Final = ("/", "/proc", "/sys", "/dev")
+_Item = TypeVar("_Item")
 
 
 def size(option: str, value: int | str) -> int:
@@ -73,6 +77,15 @@ def plain(option: str, value: str, limit: int = 4096) -> str:
         ord(character) < 32 or ord(character) == 127 for character in value
     ):
         raise InvalidArgument(f"{option}: {value[:80]!r} is too long or has control characters")
+    return value
+
+
+def text(option: str, value: str, limit: int = 1 << 17) -> str:
+    """Give a text without NUL, as an argument of a program is."""
+    if not isinstance(value, str) or "\0" in value:
+        raise InvalidArgument(f"{option}: {value!r:.80} is no text without NUL")
+    if len(value) > limit:
+        raise InvalidArgument(f"{option}: a text of {len(value)} characters is too long")
     return value
 
 
@@ -169,3 +182,100 @@ def sysctls(value: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
             )
         checked.append((dotted, plain("sysctls", str(text))))
     return tuple(checked)
+
+
+def labels(value: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Give a container's labels as pairs."""
+    if not isinstance(value, Mapping):
+        raise InvalidArgument(f"labels: expected a mapping, not {value!r}")
+    return tuple((plain("labels", k), plain("labels", v)) for k, v in value.items())
+
+
+def ulimits(value: Mapping[str, int | tuple[int, int]]) -> tuple[tuple[str, int, int], ...]:
+    """Give resource limits as (name, soft, hard); one number is both."""
+    if not isinstance(value, Mapping):
+        raise InvalidArgument(f"ulimits: expected a mapping, not {value!r}")
+    checked = []
+    for key, given in value.items():
+        soft, hard = given if isinstance(given, tuple) else (given, given)
+        processes.limit_number(key)
+        for number in (soft, hard):
+            whole(f"ulimits {key}", number, -1, 1 << 62)
+        if hard != -1 and (soft == -1 or soft > hard):
+            raise InvalidArgument(
+                f"ulimits: {key}: the soft limit {soft} is above the hard, {hard}"
+            )
+        checked.append((key, soft, hard))
+    return tuple(checked)
+
+
+def capability_names(option: str, value: Sequence[str]) -> tuple[str, ...]:
+    """Give capabilities by the kernel's names."""
+    return tuple(capabilities.parse(name) for name in listed(option, value))
+
+
+def listed(option: str, value: Sequence[_Item]) -> Sequence[_Item]:
+    """Give a list, or another sequence that is no text."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidArgument(f"{option}: expected a list, not {value!r}")
+    return value
+
+
+def devices(value: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+    """Take Docker's `/dev/x[:/dev/y[:rwm]]`."""
+    checked = []
+    for item in listed("devices", value):
+        source, *rest = plain("devices", item).split(":")
+        target = rest[0] if rest else source
+        access = rest[1] if len(rest) > 1 else "rwm"
+        if len(rest) >= _DEVICE_FIELDS or not access or set(access) - set("rwm"):
+            raise InvalidArgument(f"devices: {item!r} is not of the form /dev/x:/dev/y:rwm")
+        target = inside("devices", target)
+        if not target.startswith("/dev/") or not Path(source).exists():
+            raise InvalidArgument(
+                f"devices: {item!r}: no such device, or its target is not in /dev"
+            )
+        checked.append((source, target, access))
+    return tuple(checked)
+
+
+def flag(option: str, value: bool) -> bool:
+    """Give True or False."""
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"{option}: expected True or False, not {value!r}")
+    return value
+
+
+def choice(option: str, value: str, allowed: tuple[str, ...]) -> str:
+    """Give one of some words."""
+    if value not in allowed:
+        raise InvalidArgument(f"{option}: {value!r} is none of {', '.join(allowed)}")
+    return value
+
+
+def cpus(value: float) -> float:
+    """Give a number of processors."""
+    number = seconds("cpus", value)
+    if number < 0.01:
+        raise InvalidArgument(f"cpus: {value} is less than a hundredth of a processor")
+    return number
+
+
+def memory_swap(value: int | str) -> int:
+    """Give the bytes of a limit of memory and swap together; -1 is none."""
+    return -1 if value in (-1, "-1") else size("memory_swap", value)
+
+
+def memory(value: int | str) -> int:
+    """Give the bytes of a limit of memory."""
+    number = size("memory", value)
+    if number < 512 << 10:
+        raise InvalidArgument(f"memory: {number} bytes are too few", hint="at least 512k")
+    return number
+
+
+def profile(value: Any) -> Any:
+    """Give a seccomp profile's name, path or mapping."""
+    if not isinstance(value, str | os.PathLike | Mapping):
+        raise InvalidArgument(f"seccomp: expected a name, path or mapping, not {value!r}")
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

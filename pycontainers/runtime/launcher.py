@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from pycontainers.errors import KernelError
 from pycontainers.kernel import mounts, namespaces, processes, sockets
 from pycontainers.kernel.cgroups import base
-from pycontainers.runtime import plan, preparation, worker
+from pycontainers.runtime import further, plan, preparation, worker
+from pycontainers.runtime.answers import failure, io_of, tell
+from pycontainers.runtime.birth import Doing, bring_to_life, give_orders
 from pycontainers.runtime.preparation import Newborn
 from pycontainers.runtime.ranges import IdRanges
 from pycontainers.runtime.zygote import Zygote
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 CONTROL_FD: Final = 3
 OWNER_FD: Final = 4
-_IO_LIMIT: Final = 4096
 _PASSED_OVER: Final = 16  # times a spare is, before it is given up
 _STAYS_FAST: Final = 0.03  # seconds
 _AFTER_A_START: Final = 0.05
@@ -65,7 +66,7 @@ class Launcher:
         self.own_pid_namespace = namespaces.open_namespace(os.getpid(), "pid")
         self.detached_layers = preparation.takes_detached_layers()
         self.zygote = zygote
-        self.doing: plan.AnyStep | None = None
+        self.doing = Doing()
         self.spare: Newborn | None = None
         self.expected: tuple[str, socket.socket] | None = None
         self.following: dict[str, Any] | None = None  # the cgroup that a spare shall have
@@ -123,7 +124,7 @@ class Launcher:
         try:
             serve(request, channel, fds[1:])
         except (KernelError, OSError) as error:
-            _tell(channel, failure(None, error))
+            tell(channel, failure(None, error))
         finally:
             for fd in fds[1:]:
                 os.close(fd)
@@ -133,21 +134,15 @@ class Launcher:
         """Start a container: a spare newborn or a new one gets its orders and its mounts."""
         given = fds[1 + request["stdio"] :]
         newborn: Newborn | None = None
-        self.doing = None
+        self.doing.step = None
         try:
             newborn = self.newborn(request)
             newborn.given_fds = given
-            beside: list[plan.Beside] = [plan.unpack(step) for step in request["beside"]]
-            while beside and isinstance(beside[0], plan.MakeCgroup):
-                self.perform(beside.pop(0), newborn)
-            newborn.order(request["steps"], fds, request["stdio"])
-            for step in beside:
-                self.perform(step, newborn)
-            newborn.hand_over_mounts()
+            give_orders(newborn, request, fds, request["stdio"], self.doing)
         except BrokenPipeError:
             pass  # init met an error of its own and tells of it
         except (KernelError, OSError) as error:
-            _tell(channel, {**failure(self.doing, error), "end_follows": newborn is not None})
+            tell(channel, {**failure(self.doing.step, error), "end_follows": newborn is not None})
             if newborn is not None:
                 newborn.dismiss()
         if newborn is None:
@@ -159,11 +154,6 @@ class Launcher:
         self.following = request["next"]
         if self.expected is None and self.spare is None:
             self.conceive(request["birth"])
-
-    def perform(self, step: plan.Beside, newborn: Newborn) -> None:
-        """Carry out one step, and remember it for the account of a failure."""
-        self.doing = step
-        preparation.perform(step, newborn)
 
     def newborn(self, request: dict[str, Any]) -> Newborn:
         """Give the spare newborn, where it was born as asked, or a new one."""
@@ -188,18 +178,8 @@ class Launcher:
         assert self.expected is not None
         pid, pidfd, ours = self.take_expected()
         newborn = Newborn(pid, pidfd, ours, birth, place, detached_layers=self.detached_layers)
-        try:
-            steps = self.known[1].launcher.copy()
-            while steps and isinstance(steps[0], plan.MakeCgroup | plan.MapIds):
-                self.bring_up(steps.pop(0), newborn)
-            newborn.announce()
-            self.joined = time.monotonic()
-            for step in steps:
-                self.bring_up(step, newborn)
-            newborn.hand_over_mounts()
-        except BaseException:
-            newborn.abort(self.ranges)
-            raise
+        self.joined = time.monotonic()
+        bring_to_life(newborn, self.known[1].launcher, self.ranges, self.doing)
         return newborn
 
     def take_expected(self) -> tuple[int, int, socket.socket]:
@@ -210,11 +190,6 @@ class Launcher:
             self.postponed = None
             self.poll.modify(self.zygote.fileno(), select.EPOLLIN)
         return *self.zygote.born(), ours
-
-    def bring_up(self, step: plan.BirthStep, newborn: Newborn) -> None:
-        """Carry out one step of a birth, and remember it for the account of a failure."""
-        self.doing = step
-        preparation.bring_up(step, newborn, self.ranges)
 
     def ready_or_postpone(self) -> None:
         """Bring the spare up now or when nothing goes on.
@@ -255,25 +230,18 @@ class Launcher:
         """Start a further program in a running container."""
         container = self.containers.get(request["id"])
         if container is None or container.newborn is None:
-            _tell(channel, {"failed": "the container has ended", "errno": 0})
+            tell(channel, {"failed": "the container has ended", "errno": 0})
             return
         cgroup = container.newborn.cgroup
-        cgroup_fds = [] if cgroup is None else cgroup.join_fds()
-        ours, theirs = sockets.pair()
-        with ours, theirs:
-            try:
-                if cgroup is not None and request["tree"] is not None:
-                    tree = cgroup.subgroup(request["tree"])
-                    tree.create(base.Limits())
-                    cgroup_fds += tree.join_fds()
-                self.ready_spare()
-                self.forgo()
-                self.zygote.conceive_within(container.pidfd, theirs)
-                pid, pidfd = self.zygote.born()
-                preparation.order(ours, request["steps"], request["stdio"], cgroup_fds, fds)
-            finally:
-                for fd in cgroup_fds:
-                    os.close(fd)
+        pidfd_within = container.pidfd
+
+        def born(orders: socket.socket) -> tuple[int, int]:
+            self.ready_spare()
+            self.forgo()
+            self.zygote.conceive_within(pidfd_within, orders)
+            return self.zygote.born()
+
+        pid, pidfd, _ = further.start(cgroup, request, fds, born)
         self.watch(Live(pid, pidfd, channel))
 
     def do_kill_tree(self, request: dict[str, Any], channel: socket.socket, _: list[int]) -> None:
@@ -281,35 +249,37 @@ class Launcher:
         container = self.containers.get(request["id"])
         if container is not None and container.newborn and container.newborn.cgroup:
             container.newborn.cgroup.subgroup(request["tree"]).kill()
-        _tell(channel, {"done": True})
+        tell(channel, {"done": True})
         channel.close()
 
     def do_work(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
         """Fork a jailed worker, which answers over the status socket."""
+        container = self.containers.get(request["work"].get("container", ""))
+        container_pidfd = -1 if container is None else container.pidfd
         pid, pidfd = namespaces.clone3(namespaces.CLONE_NEWNS | namespaces.CLONE_NEWNET)
         if pid == 0:
             processes.die_with_parent()
-            worker.run(request["work"], fds)
+            worker.run(request["work"], fds, container_pidfd)
         self.watch(Live(pid, pidfd, channel))
 
     def do_report(self, _: dict[str, Any], channel: socket.socket, __: list[int]) -> None:
         """Tell what this process has loaded and holds, for the tests of its promises."""
         fds = len(os.listdir("/proc/self/fd"))
         told = {"modules": sorted(sys.modules), "live": len(self.live), "fds": fds}
-        _tell(channel, told | {"spare": self.spare and self.spare.place})
+        tell(channel, told | {"spare": self.spare and self.spare.place})
         channel.close()
 
     def watch(self, live: Live) -> None:
         """Tell the application of a new process, and watch for its end."""
         self.live[live.pidfd] = live
         self.poll.register(live.pidfd, select.EPOLLIN)
-        _tell(live.channel, {"started": live.pid}, (live.pidfd,))
+        tell(live.channel, {"started": live.pid}, (live.pidfd,))
 
     def bury(self, live: Live) -> None:
         """Reap an ended process, take its cgroup away and tell the application how it ended."""
         self.poll.unregister(live.pidfd)
         del self.live[live.pidfd]
-        io = _io_of(live.pid)
+        io = io_of(live.pid)
         ended = processes.wait(live.pidfd)
         usage, problem = base.Usage(), None
         if live.newborn is None:
@@ -323,43 +293,8 @@ class Launcher:
             except (KernelError, OSError) as error:
                 problem = str(error)
             live.newborn.close(self.ranges)
-        _tell(live.channel, {"exited": ended, "usage": usage, "io": io, "problem": problem})
+        tell(live.channel, {"exited": ended, "usage": usage, "io": io, "problem": problem})
         live.channel.close()
-
-
-def _tell(channel: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-    """Send to the application; where it has gone, its pidfd tells that soon enough."""
-    try:
-        sockets.send(channel, message, fds)
-    except OSError:
-        return
-
-
-def failure(doing: plan.AnyStep | None, error: OSError) -> dict[str, Any]:
-    """Give the account of a step that failed, as the application will read it."""
-    known = isinstance(error, KernelError)
-    return {
-        "step": type(doing).__name__,
-        "doing": str(doing) if doing is not None else "make the container's namespaces",
-        "errno": error.errno or 0,
-        "detail": str(error.args[0]) if known else str(error),
-        "hint": error.hint if isinstance(error, KernelError) else None,
-    }
-
-
-def _io_of(pid: int) -> list[int] | None:
-    """Read the bytes that a process and its reaped children moved from and to storage (proc(5))."""
-    try:
-        fd = os.open(f"/proc/{pid}/io", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fields = dict(line.split(": ") for line in os.read(fd, _IO_LIMIT).decode().splitlines())
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    return [int(fields["read_bytes"]), int(fields["write_bytes"])]
 
 
 def main(run_directory: str) -> NoReturn:

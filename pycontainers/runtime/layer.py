@@ -204,7 +204,7 @@ def _write(writer: Writer, node: _Node, linked: _Links) -> None:
     elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         fd = os.open(node.name, _OPENED, dir_fd=node.parent)
         try:
-            writer.add(node.path, node.facts, xattrs=_xattrs(fd, node))
+            writer.add(node.path, node.facts, xattrs=xattrs(fd, node.path))
             if stat.S_ISREG(mode):
                 writer.content(fd, node.facts.st_size)
         finally:
@@ -213,12 +213,13 @@ def _write(writer: Writer, node: _Node, linked: _Links) -> None:
         writer.add(node.path, node.facts)
 
 
-def _xattrs(fd: int, node: _Node) -> dict[bytes, bytes]:
+def xattrs(fd: int, path: bytes) -> dict[bytes, bytes]:
+    """Give the extended attributes of an open file or directory that belong to it."""
     found = {}
     for name in os.listxattr(fd):
         if name in _BY_REFERENCE:
             raise ImageError(
-                f"the container's {os.fsdecode(node.path)!r} is stored as a reference to a layer "
+                f"the container's {os.fsdecode(path)!r} is stored as a reference to a layer "
                 f"({name}), which can't be written",
                 hint="it comes of the overlay module's options redirect_dir and metacopy",
             )

@@ -20,7 +20,7 @@ class MakeCgroup(NamedTuple):
     limits: dict[str, Any]
 
     def __str__(self) -> str:
-        limits = ", ".join(f"{k}={v}" for k, v in self.limits.items() if v is not None)
+        limits = ", ".join(f"{k}={v}" for k, v in self.limits.items() if v not in (None, False))
         return f"make the cgroup with {limits or 'no limits'}"
 
 

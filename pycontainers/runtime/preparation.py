@@ -314,9 +314,17 @@ def _mount_root(step: MountRoot, born: Newborn) -> int:
         else:
             upper = _clone(step.upper, born, 0, step.idmapped, recursive=False)
         stack.callback(os.close, upper)
-        if born.detached_layers:
-            return _overlay_of_detached(layers, upper, step.attributes)
-        return _overlay_of_staged(layers, upper, step.attributes)
+        return overlay(layers, upper, step.attributes, detached=born.detached_layers)
+
+
+def overlay(layers: list[int], upper: int, attributes: int, *, detached: bool) -> int:
+    """Mount an overlay of detached mounts, topmost layer first; `upper` holds upper and work.
+
+    `detached` tells whether this kernel takes such layers as they are.
+    """
+    if detached:
+        return _overlay_of_detached(layers, upper, attributes)
+    return _overlay_of_staged(layers, upper, attributes)
 
 
 def _overlay_of_detached(layers: list[int], upper: int, attributes: int) -> int:

@@ -174,7 +174,7 @@ class _Unpacking:
             os.fchown(fd, entry.uid, entry.gid)
             os.fchmod(fd, entry.mode)
             if entry.xattrs:
-                _set_xattrs(fd, entry)
+                set_xattrs(fd, entry)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
@@ -194,7 +194,7 @@ class _Unpacking:
         if entry.xattrs:
             fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._parent)
             try:
-                _set_xattrs(fd, entry)
+                set_xattrs(fd, entry)
             finally:
                 os.close(fd)
         self._times.add(b"/".join(entry.path), entry.mtime_ns)
@@ -289,7 +289,7 @@ class _Times:
                         os.utime(b"/" + path, ns=(int(text), int(text)), follow_symlinks=False)
 
 
-def _set_xattrs(fd: int, entry: Entry) -> None:
+def set_xattrs(fd: int, entry: Entry) -> None:
     """Keep what belongs to files; what overlay and others read there is not an image's to say."""
     for name, value in entry.xattrs.items():
         if name == b"security.capability" or (

@@ -1,20 +1,23 @@
-"""A jailed worker: a short-lived fork that works on files below one directory and reaches no other.
+"""A jailed worker: a short-lived fork that works on files and reaches no others than it is for.
 
-It enters the directory as its root, with few capabilities, before it looks at the first byte of
-what it was given; so no name or link in there leads anywhere else.  Layers `beneath` are opened
-before, for tasks that look below the directory, which never follow a link in them.
+Before it looks at the first byte of what it was given, it enters its jail with few capabilities: a
+directory, a running container or its network, or the root file system of a stopped one.  So no name or link in
+there leads anywhere else.  Layers `beneath` are opened before, for tasks that look below the
+directory, which never follow a link in them.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from pycontainers.errors import PyContainersError
-from pycontainers.kernel import capabilities, mounts
+from pycontainers.errors import KernelError, PyContainersError
+from pycontainers.kernel import capabilities, mounts, namespaces, processes, sockets
+from pycontainers.runtime import preparation, rootfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +29,15 @@ _RESERVED: Final = capabilities.mask(("CAP_SYS_ADMIN",))
 _RIGHTS: Final = capabilities.mask(
     ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_MKNOD", "CAP_SETFCAP")
 )
+_HARDENED: Final = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
 
 
-def run(work: dict[str, Any], fds: list[int]) -> NoReturn:
-    """Do one piece of work; the answer goes over the status socket `fds[0]`.  Never returns."""
+def run(work: dict[str, Any], fds: list[int], container_pidfd: int) -> NoReturn:
+    """Do one piece of work; the answer goes over the status socket `fds[0]`.  Never returns.
+
+    `container_pidfd` refers to the container that the work is in, else it is -1.  A descriptor that
+    a task answers with, under "descriptor", goes before the answer.
+    """
     code = _FAILED
     status = socket.socket(fileno=fds[0])
     try:
@@ -37,14 +45,17 @@ def run(work: dict[str, Any], fds: list[int]) -> NoReturn:
         beneath = [os.open(path, _FOLDER) for path in work.get("beneath", ())]
         sys.meta_path.clear()
         sys.path.clear()
-        _enter(work["directory"])
-        status.send(json.dumps(task(work, fds[1:] + beneath)).encode())
+        _enter(work, container_pidfd)
+        answer = task(work, fds[1:] + beneath)
+        if "descriptor" in answer:
+            sockets.send(status, {}, (answer.pop("descriptor"),))
+        status.send(json.dumps(answer).encode())
         code = 0
     except BaseException as error:  # nothing may return into the launcher's code
         known = isinstance(error, PyContainersError)
         account = {
             "step": "Work",
-            "doing": f"{work['task']} into {work['directory']}",
+            "doing": f"{work['task']} into {work.get('directory', 'the container')}",
             "errno": (error.errno if isinstance(error, OSError) else None) or 0,
             "detail": str(error.args[0]) if known else str(error) or type(error).__name__,
             "hint": error.hint if isinstance(error, PyContainersError) else None,
@@ -56,20 +67,86 @@ def run(work: dict[str, Any], fds: list[int]) -> NoReturn:
 
 def _task(work: dict[str, Any]) -> Callable[[dict[str, Any], list[int]], dict[str, Any]]:
     """Load what the work needs, in this fork only: the launcher stays small."""
-    if work["task"] == "unpack":
+    name = work["task"]
+    if name == "unpack":
         from pycontainers.runtime import unpack
 
         return unpack.unpack
-    from pycontainers.runtime import layer
+    if name in ("layer", "export", "changes"):
+        from pycontainers.runtime import layer
 
-    return {"layer": layer.layer, "export": layer.export, "changes": layer.changes}[work["task"]]
+        return {"layer": layer.layer, "export": layer.export, "changes": layer.changes}[name]
+    if name == "connect":
+        from pycontainers.runtime import connect
+
+        return connect.connect
+    from pycontainers.runtime import files
+
+    return files.task(name)
 
 
-def _enter(directory: str) -> None:
-    root_fd = mounts.open_tree(directory)
-    mounts.attach(root_fd, "/")
-    mounts.pivot_root(root_fd)
-    os.close(root_fd)
+def _enter(work: dict[str, Any], container_pidfd: int) -> None:
+    """Enter the jail that the work names, and keep the rights over files in it only."""
+    os.umask(0)
+    rights = _RIGHTS
+    jail = work.get("jail", "directory")
+    if jail == "container":
+        _join(container_pidfd, work["namespaces"])
+    elif jail == "network":
+        namespaces.setns(container_pidfd, namespaces.CLONE_NEWNET)
+        rights = 0
+    elif jail == "root":
+        _enter_stopped(work)
+    else:
+        root_fd = mounts.open_tree(work["directory"])
+        mounts.attach(root_fd, "/")
+        mounts.pivot_root(root_fd)
+        os.close(root_fd)
+        rights |= _RESERVED
     capabilities.drop_bounding(_RIGHTS)
-    capabilities.apply(_RIGHTS | _RESERVED, _RIGHTS, 0, 0)
+    capabilities.apply(rights, rights & _RIGHTS, 0, 0)
     capabilities.no_new_privs()
+
+
+def _join(container_pidfd: int, names: list[str]) -> None:
+    """Join a running container and become its root.
+
+    The worker stays outside its PID namespace and can't be traced, so that no program in there can
+    see it, signal it or look into its memory.
+    """
+    if container_pidfd < 0:
+        raise KernelError(errno.ESRCH, "setns(container)")
+    namespaces.setns(container_pidfd, sum(namespaces.NAMESPACES[name] for name in names))
+    if "user" in names:
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    # A change of ids takes both of these back.
+    processes.set_dumpable(False)
+    processes.die_with_parent()
+
+
+def _enter_stopped(work: dict[str, Any]) -> None:
+    """Mount a stopped container's root file system and enter it.
+
+    Without an id map: what lies on the disk are the container's own ids.
+    """
+    binds = []
+    for source, target, read_only in work.get("binds", ()):
+        fd = mounts.open_tree(source, recursive=True)
+        attributes = _HARDENED | (mounts.MOUNT_ATTR_RDONLY if read_only else 0)
+        mounts.set_attributes(fd, add=attributes, recursive=True)
+        binds.append((fd, target))
+    layers = [mounts.open_tree(path) for path in work["lower"]]
+    for fd in layers:
+        mounts.set_attributes(fd, add=mounts.MOUNT_ATTR_RDONLY)
+    upper = mounts.open_tree(work["upper"])
+    detached = preparation.takes_detached_layers()
+    root_fd = preparation.overlay(layers, upper, _HARDENED, detached=detached)
+    slash_fd = rootfs.enter(root_fd)
+    for fd, target in binds:
+        rootfs.attach_tree(slash_fd, fd, target)
+    if work.get("read_only"):
+        mounts.set_attributes(slash_fd, add=mounts.MOUNT_ATTR_RDONLY)
+    for fd in (*layers, upper, root_fd, slash_fd, *(fd for fd, _ in binds)):
+        os.close(fd)

@@ -62,20 +62,26 @@ CREATE TABLE layers (
     size        INTEGER NOT NULL
 ) WITHOUT ROWID;
 """,
+    # What changes in a container's life is its supervisor's to write (runtime/state.py).
+    """
+ALTER TABLE containers DROP COLUMN pid;
+ALTER TABLE containers DROP COLUMN start;
+ALTER TABLE containers DROP COLUMN status;
+ALTER TABLE containers DROP COLUMN exit_code;
+""",
 )
 
 
 class ContainerRow(NamedTuple):
-    """What the database knows of a container; `cgroup` and `options` are JSON."""
+    """What the database knows of a container; `cgroup` and `options` are JSON.
+
+    The owner is the process that an attached container ends with; 0 where there is none.
+    """
 
     id: str
     name: str | None
     owner_pid: int
     owner_start: int
-    pid: int | None
-    start: int | None
-    status: str
-    exit_code: int | None
     created: float
     cgroup: str
     options: str
@@ -160,24 +166,13 @@ class Database:
         """Add a container; Conflict where its name is in use."""
         self.change(f"INSERT INTO containers VALUES ({', '.join('?' * len(row))})", *row)
 
-    def update_container(
-        self,
-        container_id: str,
-        *,
-        status: str,
-        pid: int | None = None,
-        start: int | None = None,
-        exit_code: int | None = None,
-    ) -> None:
-        """Set what changes in a container's life."""
-        self.change(
-            "UPDATE containers SET status = ?, pid = ?, start = ?, exit_code = ? WHERE id = ?",
-            status,
-            pid,
-            start,
-            exit_code,
-            container_id,
-        )
+    def rename_container(self, container_id: str, name: str) -> None:
+        """Give a container another name; Conflict where that is in use."""
+        self.change("UPDATE containers SET name = ? WHERE id = ?", name, container_id)
+
+    def change_options(self, container_id: str, options: str) -> None:
+        """Give a container other options."""
+        self.change("UPDATE containers SET options = ? WHERE id = ?", options, container_id)
 
     def remove_container(self, container_id: str) -> None:
         """Forget a container; one that is not there is fine."""

@@ -5,8 +5,11 @@
 <root>/ingest/           blobs that are being written
 <root>/layers/<id>/      unpacked layers, and generated ones  (images.py)
 <root>/containers/<id>/  upper and work of one container      (snapshots.py)
+<root>/events/           the journal of events                (runtime/journal.py)
 <root>/cache/            what can be made again, as seccomp programs
 <run>/ids/<n>            leases of id ranges, of all engines  (ranges.py)
+<run>/supervisors/<id>   sockets of containers' supervisors
+<run>/nurseries/<key>    sockets of the supervisors' fork servers
 """
 
 from __future__ import annotations
@@ -33,10 +36,11 @@ class DataRoot:
         self.layers = self.path / "layers"
         self.containers = self.path / "containers"
         self.cache = self.path / "cache"
+        self.events = self.path / "events"
         self.database = self.path / "state.db"
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for directory in (self.layers, self.containers, self.cache):
+            for directory in (self.layers, self.containers, self.cache, self.events):
                 directory.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise StoreError(

@@ -26,6 +26,15 @@ class Snapshots:
         """Give where the container's directory is, or will be."""
         return self._directory / container_id
 
+    def make_home(self, container_id: str) -> Path:
+        """Make the container's directory, in which its log and state lie; raises StoreError."""
+        path = self.path(container_id)
+        try:
+            path.mkdir(mode=0o700)
+        except OSError as error:
+            raise StoreError(f"cannot make {path}: {error.strerror}") from error
+        return path
+
     def prepare(self, container_id: str) -> Path:
         """Make the container's directory with `upper` and `work`; one that is there is kept."""
         path = self.path(container_id)
@@ -35,7 +44,6 @@ class Snapshots:
                 # By chmod: the application's umask is not ours to change.
                 directory.chmod(mode)
         except OSError as error:
-            self.remove(container_id)
             raise StoreError(f"cannot make {path}: {error.strerror}") from error
         return path
 

@@ -63,7 +63,7 @@ def test_its_course(image: pc.Image, engine: pc.Engine) -> None:
 
     container.stop(timeout=0)
     assert (container.status, container.exit_code) == ("exited", 137)
-    assert container.logs() == "hi\n"
+    assert container.logs().read() == "hi\n"
 
     container.restart()
     assert container.status == "running"
@@ -87,7 +87,7 @@ def test_stop_asks_first_and_does_not_wait_in_vain(image: pc.Image, engine: pc.E
     with pc.Container.run(image, ["sh", "-c", polite], engine=engine) as container:
         time.sleep(0.2)
         container.stop(timeout=10)
-        assert (container.exit_code, container.logs()) == (0, "bye\n")
+        assert (container.exit_code, container.logs().read()) == (0, "bye\n")
     with pc.Container.run(image, ["sleep", "60"], engine=engine) as container:
         begun = time.monotonic()
         container.stop(timeout=30)

@@ -21,6 +21,12 @@ _HELPERS = ("guard", "launcher", "zygote")
 
 
 def _kill(engine: pc.Engine, helper: str) -> None:
+    if helper == "supervisor":
+        (life,) = engine.services().own_lives()
+        supervisor = life.state().supervisor
+        assert supervisor is not None
+        os.kill(supervisor[0], signal.SIGKILL)
+        return
     guard = engine.services().launcher().pid
     (launcher,) = children(guard)
     zygote = children(launcher)[0]
@@ -34,7 +40,7 @@ def container(own: pc.Engine, own_image: pc.Image) -> Iterator[pc.Container]:
         yield container
 
 
-@pytest.mark.parametrize("helper", ["guard", "launcher"])
+@pytest.mark.parametrize("helper", ["supervisor"])
 def test_the_containers_of_a_killed_launcher_die(
     helper: str, own: pc.Engine, container: pc.Container
 ) -> None:
@@ -49,8 +55,8 @@ def test_the_containers_of_a_killed_launcher_die(
     assert ended(pid)
 
 
-@pytest.mark.parametrize("helper", ["guard", "launcher"])
-@pytest.mark.parametrize("call", ["wait", "run", "exec", "popen"])
+@pytest.mark.parametrize("helper", ["supervisor"])
+@pytest.mark.parametrize("call", ["wait", "exec", "popen"])
 def test_whoever_waits_is_told_that_the_program_was_killed(
     helper: str, call: str, own: pc.Engine, own_image: pc.Image, container: pc.Container
 ) -> None:
@@ -60,7 +66,6 @@ def test_whoever_waits_is_told_that_the_program_was_killed(
 
     calls: dict[str, Callable[[], int]] = {
         "wait": container.wait,
-        "run": lambda: pc.run(["sleep", "60"], image=own_image, engine=own).exit_code,
         "exec": lambda: container.exec(["sleep", "60"]).exit_code,
         "popen": popen,
     }
@@ -68,6 +73,16 @@ def test_whoever_waits_is_told_that_the_program_was_killed(
 
     assert calls[call]() == 137
     assert container.exit_code == 137
+
+
+@pytest.mark.parametrize("helper", ["guard", "launcher"])
+def test_a_run_is_told_that_its_launcher_was_killed(
+    helper: str, own: pc.Engine, own_image: pc.Image
+) -> None:
+    pc.run(["true"], image=own_image, engine=own)
+    threading.Timer(0.3, _kill, (own, helper)).start()
+
+    assert pc.run(["sleep", "60"], image=own_image, engine=own).exit_code == 137
 
 
 @pytest.mark.parametrize("helper", _HELPERS)
@@ -106,7 +121,7 @@ def _seen(container: pc.Container, question: str) -> object:
         "result": lambda: container.wait() and container.result.exit_code,
         "pid": lambda: container.wait() and container.pid,
         "stop": container.stop,
-        "logs": container.logs,
+        "logs": lambda: container.logs().read(),
     }
     return questions[question]()
 
@@ -125,7 +140,7 @@ _ANSWERS: dict[str, tuple[object, ...]] = {
 }
 
 
-@pytest.mark.parametrize("helper", ["guard", "launcher"])
+@pytest.mark.parametrize("helper", ["supervisor"])
 @pytest.mark.parametrize("first", _ANSWERS)
 def test_a_container_of_a_killed_launcher_answers_truly_in_every_order(
     helper: str, first: str, own: pc.Engine, container: pc.Container
@@ -141,7 +156,7 @@ def test_a_container_of_a_killed_launcher_answers_truly_in_every_order(
     assert leaks.in_root(own.services().root.path) == []
 
 
-@pytest.mark.parametrize("helper", ["guard", "launcher"])
+@pytest.mark.parametrize("helper", ["supervisor"])
 def test_a_container_of_a_killed_launcher_can_be_removed_at_once(
     helper: str, own: pc.Engine, container: pc.Container
 ) -> None:
@@ -152,7 +167,7 @@ def test_a_container_of_a_killed_launcher_can_be_removed_at_once(
     assert leaks.in_root(own.services().root.path) == []
 
 
-@pytest.mark.parametrize("helper", ["guard", "launcher"])
+@pytest.mark.parametrize("helper", ["supervisor"])
 def test_a_container_of_a_killed_launcher_can_be_used_up(
     helper: str, own: pc.Engine, own_image: pc.Image, container: pc.Container
 ) -> None:
@@ -172,7 +187,7 @@ def test_a_container_of_a_killed_launcher_can_be_used_up(
     assert leaks.in_root(own.services().root.path) == []
 
 
-@pytest.mark.parametrize("helper", ["guard", "launcher"])
+@pytest.mark.parametrize("helper", ["supervisor"])
 def test_a_container_of_a_killed_launcher_starts_again_with_what_it_wrote(
     helper: str, own: pc.Engine, own_image: pc.Image
 ) -> None:

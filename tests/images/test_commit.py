@@ -47,7 +47,7 @@ def changed(base: pc.Image, engine: pc.Engine) -> Iterator[pc.Container]:
     """A container that has done its work."""
     command = ["sh", "-c", WORK]
     with pc.Container.run(base, command, engine=engine, cap_add=["MKNOD"]) as container:
-        assert container.wait(10) == 0, container.logs()
+        assert container.wait(10) == 0, container.logs().read()
         yield container
 
 

@@ -9,12 +9,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pycontainers.errors import InvalidArgument, KernelError, NotSupported
 from pycontainers.kernel.cgroups import files
-from pycontainers.kernel.cgroups.base import Cgroup, Limits, Usage
+from pycontainers.kernel.cgroups.base import Cgroup, Limits, Sample, Usage
 from pycontainers.kernel.cgroups.host import Host, find_host
 from pycontainers.kernel.cgroups.plain import from_plain
 from tests.kernel.programs import Program, directory, running, within
@@ -324,6 +326,12 @@ def test_what_does_not_exist_is_removed_killed_thawed_and_read_in_peace(cgroup: 
 
     assert cgroup.pids() == []
     assert cgroup.usage() == Usage()
+    assert cgroup.sample() == Sample()
+    with pytest.raises(KernelError) as caught:
+        cgroup.update(Limits(pids=10, cpus=0.5))
+    assert caught.value.errno == errno.ENOENT
+    assert not directory(cgroup, "pids").exists()
+    assert not directory(cgroup, "memory").exists()
 
 
 def test_limits_change_while_it_runs(cgroup: Cgroup) -> None:
@@ -338,6 +346,219 @@ def test_limits_change_while_it_runs(cgroup: Cgroup) -> None:
         limits = {files.number(f"{where}/{name}") for name in names}
         assert 48 * MEBIBYTE in limits
         assert files.number(f"{directory(cgroup, 'pids')}/pids.max") == 7
+
+
+def memory_limits(cgroup: Cgroup) -> tuple[int | None, int | None]:
+    """Read the limit of memory, and that of memory and swap together; None where there is none."""
+    where = directory(cgroup, "memory")
+    if cgroup.plain()["version"] == 2:
+        memory = files.number(f"{where}/memory.max")
+        swap = files.number(f"{where}/memory.swap.max")
+        return memory, None if memory is None or swap is None else memory + swap
+    numbers = [
+        files.number(f"{where}/memory.{name}")
+        for name in ("limit_in_bytes", "memsw.limit_in_bytes")
+    ]
+    memory, both = (None if n is None or n > 1 << 60 else n for n in numbers)
+    return memory, both
+
+
+@pytest.mark.parametrize(
+    ("memory", "both"), [(96, 128), (96, 96), (32, 48), (32, 96), (80, 70), (64, 200), (20, None)]
+)
+def test_memory_and_swap_are_raised_and_lowered(
+    cgroup: Cgroup, memory: int, both: int | None
+) -> None:
+    cgroup.create(Limits(memory=64 * MEBIBYTE, memory_swap=80 * MEBIBYTE))
+    both = max(both or memory, memory)
+
+    with running("exec sleep 60", cgroup):
+        cgroup.update(Limits(memory=memory * MEBIBYTE, memory_swap=both * MEBIBYTE))
+
+        assert memory_limits(cgroup) == (memory * MEBIBYTE, both * MEBIBYTE)
+
+
+def test_swap_alone_is_changed(cgroup: Cgroup) -> None:
+    cgroup.create(Limits(memory=64 * MEBIBYTE, memory_swap=80 * MEBIBYTE))
+
+    cgroup.update(Limits(memory_swap=100 * MEBIBYTE))
+
+    assert memory_limits(cgroup) == (64 * MEBIBYTE, 100 * MEBIBYTE)
+
+
+def test_swap_without_bound(cgroup: Cgroup) -> None:
+    cgroup.create(Limits(memory=64 * MEBIBYTE, memory_swap=-1))
+
+    assert memory_limits(cgroup) == (64 * MEBIBYTE, None)
+
+
+def test_limits_are_taken_away(cgroup: Cgroup, host: Host) -> None:
+    cgroup.create(Limits(memory=64 * MEBIBYTE, memory_swap=80 * MEBIBYTE, pids=10))
+    optional = {
+        "cpu": Limits(cpus=0.5, cpu_shares=512),
+        "cpuset": Limits(cpuset="1"),
+        "io": Limits(io_weight=200),
+    }
+    off = Limits(memory=-1, memory_swap=-1, pids=-1)
+    removals: dict[str, dict[str, Any]] = {
+        "cpu": {"cpus": 0, "cpu_shares": 0},
+        "cpuset": {"cpuset": ""},
+        "io": {"io_weight": 0},
+    }
+    for controller, limits in optional.items():
+        if controller in host.controllers:
+            cgroup.update(limits)
+            off = off._replace(**removals[controller])
+
+    with running("exec sleep 60", cgroup) as program:
+        cgroup.update(off)
+
+        assert memory_limits(cgroup) == (None, None)
+        assert cgroup.sample().memory_limit is None
+        assert cgroup.sample().pids_limit is None
+        assert os.sched_getaffinity(program.pid) == os.sched_getaffinity(0)
+    texts = {
+        name: (files.read(f"{directory(cgroup, 'cpu')}/{name}") or "").strip()
+        for name in ("cpu.max", "cpu.weight", "cpu.cfs_quota_us", "cpu.shares")
+        if "cpu" in host.controllers
+    }
+    assert {name: text for name, text in texts.items() if text} in (
+        {},
+        {"cpu.max": "max 100000", "cpu.weight": "100"},
+        {"cpu.cfs_quota_us": "-1", "cpu.shares": "1024"},
+    )
+
+
+def test_memory_below_what_is_in_use_is_refused_and_changes_nothing(cgroup: Cgroup) -> None:
+    cgroup.create(Limits(memory=128 * MEBIBYTE))
+    script = "import time; held = bytearray(b'x') * (48 << 20); print('held', flush=True)"
+    hold = f'exec "{sys.executable}" -I -S -c "{script}; time.sleep(60)"'
+
+    with running(hold, cgroup) as program:
+        assert program.line() == "held"
+        with pytest.raises(KernelError) as caught:
+            cgroup.update(Limits(memory=16 * MEBIBYTE))
+
+        assert caught.value.errno == errno.EBUSY
+        assert "use more than that just now" in (caught.value.hint or "")
+        assert memory_limits(cgroup) == (128 * MEBIBYTE, 128 * MEBIBYTE)
+        assert cgroup.pids() == [program.pid]
+        assert cgroup.sample().oom_kills == 0
+
+
+def test_memory_in_use_by_droppable_files_is_no_obstacle(cgroup: Cgroup) -> None:
+    cgroup.create(Limits(memory=128 * MEBIBYTE))
+    path = f"/var/tmp/test-cache-{os.getpid()}"
+    fill = f"dd if=/dev/zero of={path} bs=1M count=40 conv=fsync 2>/dev/null; echo done; sleep 60"
+
+    with running(fill, cgroup) as program:
+        assert program.line() == "done"
+        before = cgroup.sample()
+        cgroup.update(Limits(memory=16 * MEBIBYTE))
+    os.unlink(path)
+
+    assert before.memory_current is not None
+    assert before.memory_cache is not None
+    assert 32 * MEBIBYTE < before.memory_cache <= before.memory_current
+    assert memory_limits(cgroup)[0] == 16 * MEBIBYTE
+
+
+def test_a_sample_tells_what_is_in_use(cgroup: Cgroup, host: Host) -> None:
+    cgroup.create(Limits(memory=64 * MEBIBYTE, pids=20, accounting=True))
+    path = f"/var/tmp/test-sample-{os.getpid()}"
+    script = f"""
+        dd if=/dev/zero of={path} bs=1M count=4 oflag=direct 2>/dev/null
+        n=0; while [ $n -lt 100000 ]; do n=$((n+1)); done
+        sleep 60 & echo done; wait
+    """
+
+    with running(script, cgroup) as program:
+        assert program.line() == "done"
+        sample = cgroup.sample()
+    os.unlink(path)
+
+    assert sample.pids == 2
+    assert sample.pids_limit == 20
+    assert sample.memory_limit == 64 * MEBIBYTE
+    assert 0 < (sample.memory_current or 0) < 64 * MEBIBYTE
+    assert sample.memory_peak is None or sample.memory_peak >= (sample.memory_current or 0)
+    assert sample.oom_kills == 0
+    if "cpu" in host.controllers or "cpuacct" in host.controllers:
+        assert sample.cpu_total is not None
+        assert sample.cpu_user is not None
+        assert sample.cpu_system is not None
+        assert 0.02 < sample.cpu_total < 20
+        assert abs(sample.cpu_total - sample.cpu_user - sample.cpu_system) < 0.05
+    if "io" in host.controllers and cgroup.plain()["version"] == 2:
+        assert 4 * MEBIBYTE <= (sample.io_write or 0) < 8 * MEBIBYTE
+        assert 1 <= (sample.io_write_ops or 0) < 1000
+
+
+def test_a_sample_tells_of_throttling(cgroup: Cgroup, host: Host) -> None:
+    if "cpu" not in host.controllers:
+        return
+    cgroup.create(Limits(cpus=0.2))
+
+    with running("while :; do :; done", cgroup):
+        throttled = within(20, lambda: (cgroup.sample().cpu_throttled_periods or 0) >= 3)
+        time_held = cgroup.sample().cpu_throttled_time
+
+    assert throttled
+    assert time_held is not None
+    assert time_held > 0.1
+
+
+def test_a_sample_counts_kills_and_what_runs_in_subgroups(cgroup: Cgroup) -> None:
+    cgroup.create(Limits(memory=32 * MEBIBYTE, accounting=True))
+    inner = cgroup.subgroup("exec-1")
+    inner.create(Limits())
+
+    Program("exec dd if=/dev/zero of=/dev/null bs=100M count=1", inner).wait()
+    with running("exec sleep 60", inner):
+        sample = cgroup.sample()
+
+    assert sample.oom_kills == 1
+    assert sample.pids == 1
+
+
+def test_a_limit_that_comes_late_holds_for_subgroups_and_passes_by_zombies(
+    cgroup: Cgroup, host: Host
+) -> None:
+    if "cpu" not in host.controllers:
+        return
+    cgroup.create(Limits())
+    inner = cgroup.subgroup("exec-1")
+    inner.create(Limits())
+
+    zombie = "sleep 0.01 & exec sleep 60"  # its parent does not wait for it
+    with running(zombie, cgroup), running("while :; do :; done", inner):
+        assert within(10, lambda: "Z" in _states(cgroup))
+        cgroup.update(Limits(cpus=0.1))
+        stat = f"{directory(cgroup, 'cpu')}/cpu.stat"
+        throttled = within(20, lambda: files.fields(stat)["nr_throttled"] >= 2)
+
+    assert throttled
+
+
+def _states(cgroup: Cgroup) -> set[str]:
+    states = set()
+    for pid in cgroup.pids():
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        states |= {Path(f"/proc/{n}/stat").read_text().split()[2] for n in children}
+    return states
+
+
+def test_an_update_that_failed_can_be_made_again(cgroup: Cgroup, host: Host) -> None:
+    if "cpuset" not in host.controllers:
+        return
+    cgroup.create(Limits())
+
+    with running("exec sleep 60", cgroup) as program:
+        with pytest.raises(KernelError, match="cpuset"):
+            cgroup.update(Limits(cpuset="4000"))
+        cgroup.update(Limits(cpuset="1"))
+
+        assert os.sched_getaffinity(program.pid) == {1}
 
 
 def test_a_controller_can_be_joined_late(cgroup: Cgroup, host: Host) -> None:

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycontainers.errors import NotSupported
-from pycontainers.kernel.cgroups import layout
+from pycontainers.errors import KernelError, NotSupported
+from pycontainers.kernel.cgroups import figures, layout
 from pycontainers.kernel.cgroups.base import Cgroup, Limits, joined, needed
 from pycontainers.kernel.cgroups.host import V1Host, find_host
 from pycontainers.kernel.cgroups.place import Host, NoHost, processors
+from pycontainers.kernel.cgroups.plain import from_plain
 from pycontainers.kernel.cgroups.v1 import V1Cgroup
 from pycontainers.kernel.mounts import Mount
 
@@ -94,6 +95,84 @@ def test_only_the_hierarchies_that_limits_need_are_joined(host: Host, cgroup: Cg
 
     assert exist == {"pids", "memory", "cpu"}
     assert host.hierarchies(Limits(cpus=1.0)) == ("pids", "memory", "cpu")
+
+
+def test_accounting_joins_what_tells_of_cpu_and_io(host: Host, cgroup: Cgroup) -> None:
+    cgroup.create(Limits(accounting=True))
+
+    directories = cgroup.plain()["directories"]
+    exist = {name for name, path in directories.items() if Path(path).exists()}
+
+    assert exist == {"pids", "memory", "cpuacct", "io"}
+    assert host.hierarchies(Limits(accounting=True)) == ("pids", "memory", "cpuacct", "blkio")
+
+
+def test_kills_in_cgroups_made_within_are_counted(cgroup: Cgroup) -> None:
+    # As a container makes them that has the right to, say for containers of its own.
+    cgroup.create(Limits(memory=256 << 20))
+    inner = Path(cgroup.plain()["directories"]["memory"], "inner")
+    inner.mkdir()
+    (inner / "memory.limit_in_bytes").write_text(str(16 << 20))
+    (inner / "memory.memsw.limit_in_bytes").write_text(str(16 << 20))
+    script = f"echo 0 >{inner}/cgroup.procs; exec dd if=/dev/zero of=/dev/null bs=100M count=1"
+
+    subprocess.run(["sh", "-c", script], check=False)
+
+    assert cgroup.usage().oom_kills == 1
+    assert cgroup.sample().oom_kills == 1
+
+
+def test_a_program_executed_later_joins_what_another_process_made_it_join(
+    host: Host, cgroup: Cgroup
+) -> None:
+    cgroup.create(Limits())
+    from_plain(cgroup.plain()).update(Limits(cpus=0.5))
+
+    inner = cgroup.subgroup("exec-1")
+    inner.create(Limits())
+    fds = inner.join_fds()
+
+    paths = [str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in fds]
+    for fd in fds:
+        os.close(fd)
+    assert f"{cgroup.plain()['directories']['cpu']}/cgroup.procs" in paths
+
+
+def test_io_is_summed_over_disks_and_unknown_where_none_is_named(tmp_path: Path) -> None:
+    name = "blkio.throttle.io_service_bytes_recursive"
+    (tmp_path / name).write_text("8:0 Read 10\n8:0 Write 20\n8:0 Total 30\n8:16 Read 5\nTotal 35\n")
+
+    told = figures.transferred(str(tmp_path))
+    (tmp_path / name).write_text("Total 0\n")
+
+    assert told == (15, 20)
+    assert figures.transferred(str(tmp_path)) == (None, None)
+
+
+def test_two_processes_may_freeze_and_limit_the_same(cgroup: Cgroup) -> None:
+    cgroup.create(Limits())
+    other = from_plain(cgroup.plain())
+    other.freeze()
+    other.thaw()
+    other.update(Limits(cpu_shares=512))
+
+    cgroup.freeze()
+    cgroup.thaw()
+    cgroup.update(Limits(cpu_shares=256))
+
+    shares = Path(cgroup.plain()["directories"]["cpu"], "cpu.shares")
+    assert shares.read_text() == "256\n"
+
+
+def test_memory_that_swap_can_not_follow_stays_as_it_was(cgroup: Cgroup) -> None:
+    cgroup.create(Limits(memory=32 << 20, memory_swap=64 << 20))
+
+    with pytest.raises(KernelError):
+        cgroup.update(Limits(memory=48 << 20, memory_swap=40 << 20))
+
+    where = Path(cgroup.plain()["directories"]["memory"])
+    assert (where / "memory.limit_in_bytes").read_text() == f"{32 << 20}\n"
+    assert (where / "memory.memsw.limit_in_bytes").read_text() == f"{64 << 20}\n"
 
 
 def test_nothing_of_the_caller_is_moved_or_left(host: Host) -> None:
@@ -197,7 +276,7 @@ def test_the_place_is_read_from_mounts_and_paths() -> None:
     cpu, memory, unified = layout.hierarchies(mounts, HYBRID)
 
     assert cpu.own == "/sys/fs/cgroup/cpu,cpuacct/docker/c1"
-    assert (cpu.controllers, cpu.names) == (("cpu",), "cpu,cpuacct")
+    assert (cpu.controllers, cpu.names) == (("cpu", "cpuacct"), "cpu,cpuacct")
     assert memory.own == "/sys/fs/cgroup/memory/inner"
     assert layout.ancestors(memory)[-1] == "/sys/fs/cgroup/memory"
     assert unified.own == "/sys/fs/cgroup/unified/docker/c1"

@@ -50,8 +50,7 @@ def test_a_bundle_written_here_runs_with_runc(
     for name in ("proc", "sys", "dev"):
         (directory / "rootfs" / name).mkdir()
     with pc.Container.create(image, command, env={"A": "b"}, userns=userns, engine=engine) as c:  # type: ignore[arg-type]
-        attached = engine.services().attached[c.id]
-        bundle.write_bundle(attached, directory, directory / "rootfs")
+        bundle.write_bundle(c._life(), directory, directory / "rootfs")
 
     done = subprocess.run(
         ["runc", "run", "--bundle", str(directory), f"pct-{userns}-{c.id[:8]}"],

@@ -1,7 +1,8 @@
 """What a container's cgroup can be asked, whatever the kernel's version of cgroups.
 
 Controllers are called by their version 2 names: `cpu cpuset devices io memory pids` (`io` is v1's
-`blkio`; `freezer` exists in version 1 only).  cgroups(7) and the kernel's cgroup-v2.rst.
+`blkio`; `cpuacct` and `freezer` exist in version 1 only).  cgroups(7) and the kernel's
+cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 PARENT: Final = "pycontainers"  # the cgroup that holds those of all containers
 ALWAYS: Final = ("pids", "memory")  # joined wherever present: they count peaks and kills
+ACCOUNTING: Final = ("cpuacct", "io")  # joined on request: they tell what was used, at a price
 CPU_PERIOD: Final = 100_000  # microseconds over which `cpus` is meant, the kernel's default
+CPU_SHARES: Final = 1024  # the kernel's default
+IN_USE: Final = "the processes use more than that just now"
 
 
 class Limits(NamedTuple):
@@ -24,6 +28,11 @@ class Limits(NamedTuple):
     `cpus` a number of processors, `cpu_shares` Docker's 2 to 262144, `cpuset` a list as `0-2,4`,
     `io_weight` 10 to 1000.  `devices` are the rules of what is allowed, all else being denied:
     type `c`, `b` or `a`, major and minor (-1: any), and a subset of `rwm`.
+
+    A limit is taken away by -1 for `memory`, `memory_swap` and `pids`, by 0 for `cpus`,
+    `cpu_shares` and `io_weight`, and by "" for `cpuset`.  With `accounting`, the cgroup also joins
+    what `sample` needs to tell of CPU and io, where this is there; on version 1 every start is the
+    slower for it.
 
     >>> Limits(memory=64 << 20, pids=10).memory
     67108864
@@ -37,6 +46,7 @@ class Limits(NamedTuple):
     pids: int | None = None
     io_weight: int | None = None
     devices: tuple[tuple[str, int, int, str], ...] | None = None
+    accounting: bool = False
 
 
 class Usage(NamedTuple):
@@ -52,6 +62,33 @@ class Usage(NamedTuple):
     io_read: int | None = None
     io_write: int | None = None
     oom_kills: int = 0
+
+
+class Sample(NamedTuple):
+    """What the processes of a cgroup use at this moment, and have used until now.
+
+    None where the joined controllers don't tell.  CPU times are in seconds, all of memory and io
+    but the operations in bytes.  `memory_current` includes `memory_cache`, pages of files that can
+    be dropped at once; a limit is None where there is none.
+    """
+
+    cpu_total: float | None = None
+    cpu_user: float | None = None
+    cpu_system: float | None = None
+    cpu_throttled_periods: int | None = None
+    cpu_throttled_time: float | None = None
+    memory_current: int | None = None
+    memory_cache: int | None = None
+    memory_limit: int | None = None
+    memory_peak: int | None = None
+    swap: int | None = None
+    oom_kills: int | None = None
+    pids: int | None = None
+    pids_limit: int | None = None
+    io_read: int | None = None
+    io_write: int | None = None
+    io_read_ops: int | None = None
+    io_write_ops: int | None = None
 
 
 def needed(limits: Limits) -> tuple[str, ...]:
@@ -79,7 +116,8 @@ def joined(limits: Limits, present: Iterable[str]) -> tuple[str, ...]:
     >>> joined(Limits(cpus=0.5), ["cpu", "io", "memory", "pids"])
     ('pids', 'memory', 'cpu')
     """
-    wanted = dict.fromkeys((*ALWAYS, *needed(limits)))
+    accounting = ACCOUNTING if limits.accounting else ()
+    wanted = dict.fromkeys((*ALWAYS, *needed(limits), *accounting))
     return tuple(name for name in wanted if name in present)
 
 
@@ -96,7 +134,11 @@ class Cgroup(ABC):
 
     @abstractmethod
     def update(self, limits: Limits) -> None:
-        """Change the limits that are not None; the others stay."""
+        """Change the limits that are not None; the others stay.
+
+        The cgroup is to be there.  `memory` below what the processes use, after what can be
+        dropped was, is EBUSY, and the limits of memory stay as they were.
+        """
 
     @abstractmethod
     def join_fds(self) -> list[int]:
@@ -115,6 +157,10 @@ class Cgroup(ABC):
     @abstractmethod
     def usage(self) -> Usage:
         """Read what the processes have used until now; a missing cgroup has used nothing."""
+
+    @abstractmethod
+    def sample(self) -> Sample:
+        """Read what the processes use at this moment; a missing cgroup gives Nones."""
 
     @abstractmethod
     def pids(self) -> list[int]:

@@ -73,6 +73,23 @@ def fields(path: str) -> dict[str, int]:
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
+def total(directory: str, name: str, key: str) -> int | None:
+    """Sum a field that a cgroup's file counts without those below; None where it is missing.
+
+    >>> total("/nowhere", "memory.oom_control", "oom_kill") is None
+    True
+    """
+    own = fields(f"{directory}/{name}").get(key)
+    if own is None:
+        return None
+    try:
+        inner = os.stat(directory).st_nlink > 2  # spares listing what mostly has none below it
+    except OSError:
+        return own
+    below = subgroups(directory) if inner else []
+    return own + sum(total(path, name, key) or 0 for path in below)
+
+
 def make(directory: str) -> None:
     """Make a cgroup; raises KernelError, also where it exists."""
     try:

@@ -43,8 +43,9 @@ class V1Host(Host):
         hybrid = any(not hierarchy.names for hierarchy in found)
         super().__init__("hybrid" if hybrid else "v1", controllers)
 
-    def adopt(self, pid: int) -> None:
+    def adopt(self, pid: int, place: str = "") -> str:
         """Do nothing: a process joins version 1's cgroups from wherever it is."""
+        return ""
 
     def cgroup(self, name: str) -> base.Cgroup:
         """Name a container's cgroup; nothing is made yet.  Raises NotSupported."""
@@ -97,14 +98,20 @@ class V2Host(Host):
             controllers = controllers | {"devices"}
         super().__init__("v2", dict.fromkeys(sorted(controllers), self._parent))
 
-    def adopt(self, pid: int) -> None:
+    @property
+    def moves_helpers(self) -> bool:
+        """Whether systemd has to be asked."""
+        return self._from_systemd
+
+    def adopt(self, pid: int, place: str = "") -> str:
         """Enable controllers in the place found, or have systemd give one and move `pid` there."""
         if not self._from_systemd:
             v2.prepare(self._parent)
-            return
+            return ""
         name = f"pycontainers-{pid}-{os.urandom(4).hex()}"
-        self._parent = systemd.delegate(pid, name, self._hierarchy)
+        self._parent = place or systemd.delegate(pid, name, self._hierarchy)
         self.controllers = dict.fromkeys(self.controllers, self._parent)
+        return self._parent
 
     def cgroup(self, name: str) -> base.Cgroup:
         """Name a container's cgroup; nothing is made yet.  Raises NotSupported."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _CONTROLLERS: Final = {  # version 1's name: ours, which is version 2's
     "cpu": "cpu",
+    "cpuacct": "cpuacct",  # version 2 has it in every cgroup
     "cpuset": "cpuset",
     "blkio": "io",
     "memory": "memory",

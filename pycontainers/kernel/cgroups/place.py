@@ -59,12 +59,19 @@ class Host(ABC):
                 hint="load the module bfq and set it in /sys/block/<disk>/queue/scheduler",
             )
 
-    @abstractmethod
-    def adopt(self, pid: int) -> None:
-        """Get the place ready in which the launcher `pid` shall make cgroups.
+    @property
+    def moves_helpers(self) -> bool:
+        """Whether `adopt` moves a helper to a place that only it can tell of."""
+        return False
 
-        Under systemd and version 2 the launcher and its children are moved there; no other process
-        ever is.  Under version 1 there is nothing to do.  Raises KernelError, NotSupported.
+    @abstractmethod
+    def adopt(self, pid: int, place: str = "") -> str:
+        """Get the place ready in which the helper `pid` shall make cgroups.
+
+        Under systemd and version 2 the helper and its children are moved there; no other process
+        ever is.  That place is given, for others to know it as `place`, which needs no moving; else
+        it is the same for all, and "".  Under version 1 there is nothing to do.  Raises
+        KernelError, NotSupported.
         """
 
     @abstractmethod
@@ -120,8 +127,9 @@ class NoHost(Host):
         super().__init__(layout, {})
         self._why, self._hint = why, remedy
 
-    def adopt(self, pid: int) -> None:
+    def adopt(self, pid: int, place: str = "") -> str:
         """Do nothing: there is no place."""
+        return ""
 
     def cgroup(self, name: str) -> base.Cgroup:
         """Raise NotSupported."""

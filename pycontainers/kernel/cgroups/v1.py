@@ -6,6 +6,7 @@ cgroup-v1/ and cgroups(7); the hybrid layout is driven here as well.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -48,13 +49,16 @@ class V1Cgroup(base.Cgroup):
             raise
 
     def update(self, limits: base.Limits) -> None:
-        """Change the limits that are not None; the others stay."""
-        before = self._joined()
-        new = [name for name in base.needed(limits) if name not in before]
-        self._made = list(before)
-        self._make(new)
+        """Change the limits that are not None; the others stay.
+
+        The hierarchies of limits that are new to it are joined; the cgroup is to be there.
+        """
+        if not os.path.isdir(self._tree()):
+            raise KernelError(errno.ENOENT, f"open({self._tree()!r})")
+        wanted = base.joined(limits, self.directories)
+        self._make_late(wanted)
         self._set(limits)
-        for name in new:
+        for name in wanted:  # also those that an update which failed has made
             self._draw_into(name)
 
     def join_fds(self) -> list[int]:
@@ -77,24 +81,32 @@ class V1Cgroup(base.Cgroup):
 
     def usage(self) -> base.Usage:
         """Read peaks and kills; CPU and io only where their controllers were joined."""
-        present = self._joined()
+        present = [self.directories[name] for name in self._joined()]
+        where = {name: path for name, path in self.directories.items() if path in present}
         cpu_user = cpu_system = io_read = io_write = memory_peak = pids_peak = None
         oom_kills = 0
-        if "memory" in present:
-            memory = self.directories["memory"]
+        if (memory := where.get("memory")) is not None:
             memory_peak = files.number(f"{memory}/memory.max_usage_in_bytes")
-            oom_kills = files.fields(f"{memory}/memory.oom_control").get("oom_kill", 0)
-        if "pids" in present:
-            pids_peak = files.number(f"{self.directories['pids']}/pids.peak")
-        if "cpu" in present:  # its hierarchy may or may not be that of cpuacct as well
-            cpu = self.directories["cpu"]
+            oom_kills = files.total(memory, "memory.oom_control", "oom_kill") or 0
+        if (pids := where.get("pids")) is not None:
+            pids_peak = files.number(f"{pids}/pids.peak")
+        if (cpu := where.get("cpuacct")) is not None:  # by itself, or in the hierarchy of cpu
             cpu_user = _seconds(files.number(f"{cpu}/cpuacct.usage_user"))
             cpu_system = _seconds(files.number(f"{cpu}/cpuacct.usage_sys"))
-        if "io" in present:
-            io_read, io_write = _transferred(self.directories["io"])
+        if (io := where.get("io")) is not None:
+            # Loaded only here: few launchers ever need it, and each is to stay small.
+            from pycontainers.kernel.cgroups import figures
+
+            io_read, io_write = figures.transferred(io)
         return base.Usage(
             cpu_user, cpu_system, memory_peak, pids_peak, io_read, io_write, oom_kills
         )
+
+    def sample(self) -> base.Sample:
+        """Read what the processes use at this moment; a missing cgroup gives Nones."""
+        from pycontainers.kernel.cgroups import figures
+
+        return figures.version_1(self.directories)
 
     def pids(self) -> list[int]:
         """Read the processes in it and its subgroups, by their numbers in this PID namespace."""
@@ -110,7 +122,7 @@ class V1Cgroup(base.Cgroup):
                 "the cgroup freezer is not there, so that processes can't be frozen",
                 hint="mount it: mount -t cgroup -o freezer cgroup /sys/fs/cgroup/freezer",
             )
-        self._make(["freezer"])
+        self._make_late(["freezer"])
         path = f"{self.directories['freezer']}/freezer.state"
         files.write(path, "FROZEN")
         self._draw_into("freezer")
@@ -150,7 +162,8 @@ class V1Cgroup(base.Cgroup):
     def subgroup(self, name: str) -> base.Cgroup:
         """Name a cgroup within, in one hierarchy only: that of pids, or else the freezer."""
         own = self._tree_controller()
-        outer = (self.directories[other] for other in self._joined() if other != own)
+        # Looked up anew: another process may have set a limit that needed one more hierarchy.
+        outer = (self.directories[other] for other in self._existing() if other != own)
         return V1Cgroup({own: f"{self.directories[own]}/{name}"}, tuple(dict.fromkeys(outer)))
 
     def remove(self) -> None:
@@ -170,6 +183,9 @@ class V1Cgroup(base.Cgroup):
         """Name the controllers in whose hierarchies the cgroup exists."""
         if self._made is not None:
             return self._made
+        return self._existing()
+
+    def _existing(self) -> list[str]:
         return [name for name, path in self.directories.items() if os.path.isdir(path)]
 
     def _tree_controller(self) -> str:
@@ -192,6 +208,21 @@ class V1Cgroup(base.Cgroup):
                 existing.add(directory)
             if self._made is not None and name not in self._made:
                 self._made.append(name)
+
+    def _make_late(self, controllers: Iterable[str]) -> None:
+        """Make the directories of some controllers for a cgroup in use, where they are not there.
+
+        Another process may be doing the same: what exists is as good.
+        """
+        for name in controllers:
+            directory = self.directories[name]
+            try:
+                if not os.path.isdir(directory):
+                    _make(directory, cpuset=name == "cpuset")
+            except KernelError as error:
+                if error.errno != errno.EEXIST:
+                    raise
+        self._made = None
 
     def _draw_into(self, controller: str) -> None:
         """Move the living processes into a hierarchy that was joined late."""
@@ -229,21 +260,24 @@ class V1Cgroup(base.Cgroup):
     def _set(self, limits: base.Limits) -> None:
         where = self.directories
         if limits.pids is not None:
-            files.write(f"{where['pids']}/pids.max", str(limits.pids))
-        if limits.memory is not None:
+            files.write(
+                f"{where['pids']}/pids.max", "max" if limits.pids == -1 else str(limits.pids)
+            )
+        if limits.memory is not None or limits.memory_swap is not None:
             _set_memory(where["memory"], limits.memory, limits.memory_swap)
         if limits.cpus is not None:
-            quota = max(1000, round(limits.cpus * base.CPU_PERIOD))
+            quota = max(1000, round(limits.cpus * base.CPU_PERIOD)) if limits.cpus else -1
             files.write(f"{where['cpu']}/cpu.cfs_quota_us", str(quota))
         if limits.cpu_shares is not None:
-            files.write(f"{where['cpu']}/cpu.shares", str(limits.cpu_shares))
+            shares = limits.cpu_shares or base.CPU_SHARES
+            files.write(f"{where['cpu']}/cpu.shares", str(shares))
         if limits.cpuset is not None:
-            files.write(f"{where['cpuset']}/cpuset.cpus", limits.cpuset)
+            _set_cpuset(where["cpuset"], limits.cpuset)
         if limits.io_weight is not None:
-            name = "blkio.weight"
+            name, default = "blkio.weight", 500
             if not os.path.exists(f"{where['io']}/{name}"):
-                name = "blkio.bfq.weight"
-            files.write(f"{where['io']}/{name}", str(limits.io_weight))
+                name, default = "blkio.bfq.weight", 100
+            files.write(f"{where['io']}/{name}", str(limits.io_weight or default))
         if limits.devices is not None:
             files.write(f"{where['devices']}/devices.deny", "a")
             for kind, major, minor, access in limits.devices:
@@ -271,33 +305,39 @@ def _make_parent(directory: str) -> None:
             raise
 
 
-def _set_memory(directory: str, memory: int, memory_swap: int | None) -> None:
+def _set_cpuset(directory: str, cpuset: str) -> None:
+    if not cpuset:  # as when it was new
+        cpuset = (files.read(f"{os.path.dirname(directory)}/cpuset.cpus") or "").strip()
+    files.write(f"{directory}/cpuset.cpus", cpuset)
+
+
+def _set_memory(directory: str, memory: int | None, memory_swap: int | None) -> None:
+    """Set the limit of memory, and that of memory and swap together; -1 is none.
+
+    Where the second is refused, the first is as it was.
+    """
     limit, both = f"{directory}/memory.limit_in_bytes", f"{directory}/memory.memsw.limit_in_bytes"
-    hint = "the processes use more than that just now"
     if not os.path.exists(both):  # a kernel that does not account for swap
-        files.write(limit, str(memory), hint=hint)
-        files.write(f"{directory}/memory.swappiness", "0")
+        if memory is not None:
+            files.write(limit, str(memory), hint=base.IN_USE)
+            files.write(f"{directory}/memory.swappiness", "0")
         return
-    # Memory may at no moment be more than both, so that the order depends on the direction.
     total = memory if memory_swap is None else memory_swap
-    writes = [(limit, memory), (both, total)]
-    if total > (files.number(both) or 0):
+    writes = [
+        (path, value) for path, value in ((limit, memory), (both, total)) if value is not None
+    ]
+    # Memory may at no moment be more than both, so that the order depends on the direction.
+    if total is None or total == -1 or total > (files.number(both) or 0):
         writes.reverse()
-    for path, value in writes:
-        files.write(path, str(value), hint=hint)
-
-
-def _transferred(directory: str) -> tuple[int | None, int | None]:
-    """Sum the bytes read from and written to all disks."""
-    text = files.read(f"{directory}/blkio.throttle.io_service_bytes_recursive")
-    if text is None:
-        return None, None
-    sums = {"Read": 0, "Write": 0}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 3 and words[1] in sums:
-            sums[words[1]] += int(words[2])
-    return sums["Read"], sums["Write"]
+    before = [(path, files.number(path)) for path, _ in writes]
+    for done, (path, value) in enumerate(writes):
+        try:
+            files.write(path, str(value), hint=base.IN_USE)
+        except KernelError:
+            with contextlib.suppress(KernelError):
+                for former, number in reversed(before[:done]):
+                    files.write(former, str(number))
+            raise
 
 
 def _seconds(nanoseconds: int | None) -> float | None:

@@ -5,6 +5,7 @@ The kernel's Documentation/admin-guide/cgroup-v2.rst.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = 10.0  # seconds until processes that can't be stopped or killed are an error
 _MICROSECONDS: Final = 1e6
+_IO_WEIGHT: Final = 100  # the kernel's default
 _FILES: Final = {"cpu", "cpuset", "io", "memory", "pids"}  # devices are ruled by a BPF program
 
 
@@ -36,8 +38,10 @@ class V2Cgroup(base.Cgroup):
         def ready(parent: str) -> None:
             prepare(parent)
             enable(parent, extra)
+            if limits.accounting:
+                _enable_accounting(parent)
 
-        if extra:
+        if extra or limits.accounting:
             ready(os.path.dirname(self.directory))
         files.make_for_container(self.directory, ready)
         try:
@@ -48,7 +52,12 @@ class V2Cgroup(base.Cgroup):
 
     def update(self, limits: base.Limits) -> None:
         """Change the limits that are not None; the others stay."""
-        enable(os.path.dirname(self.directory), base.needed(limits))
+        parent = os.path.dirname(self.directory)
+        enable(parent, base.needed(limits))
+        if limits.accounting:
+            _enable_accounting(parent)
+        if limits.memory is not None and limits.memory != -1:
+            self._make_room(limits.memory)
         self._set(limits)
 
     def join_fds(self) -> list[int]:
@@ -62,7 +71,12 @@ class V2Cgroup(base.Cgroup):
     def usage(self) -> base.Usage:
         """Read what the processes have used until now; a missing cgroup has used nothing."""
         cpu = files.fields(f"{self.directory}/cpu.stat")
-        io_read, io_write = self._transferred()
+        io_read = io_write = None
+        if (io := files.read(f"{self.directory}/io.stat")) is not None:
+            # Loaded only here: few launchers ever need it, and each is to stay small.
+            from pycontainers.kernel.cgroups import figures
+
+            io_read, io_write, *_ = figures.io_sums(io)
         return base.Usage(
             cpu["user_usec"] / _MICROSECONDS if "user_usec" in cpu else None,
             cpu["system_usec"] / _MICROSECONDS if "system_usec" in cpu else None,
@@ -72,6 +86,12 @@ class V2Cgroup(base.Cgroup):
             io_write,
             files.fields(f"{self.directory}/memory.events").get("oom_kill", 0),
         )
+
+    def sample(self) -> base.Sample:
+        """Read what the processes use at this moment; a missing cgroup gives Nones."""
+        from pycontainers.kernel.cgroups import figures
+
+        return figures.version_2(self.directory)
 
     def pids(self) -> list[int]:
         """Read the processes in it and its subgroups, by their numbers in this PID namespace."""
@@ -110,27 +130,50 @@ class V2Cgroup(base.Cgroup):
         """Give what another process needs to name the same cgroup, as JSON can hold it."""
         return {"version": 2, "directory": self.directory}
 
+    def _make_room(self, memory: int) -> None:
+        """Have the kernel take back what is beyond a new limit; raises KernelError where it can't.
+
+        memory.max by itself would kill for it.
+        """
+        path, current = f"{self.directory}/memory.high", f"{self.directory}/memory.current"
+        if (files.number(current) or 0) <= memory:
+            return
+        before = (files.read(path) or "max").strip()
+        files.write(path, str(memory))
+        try:
+            if (files.number(current) or 0) > memory:
+                raise KernelError(
+                    errno.EBUSY,
+                    f"write('{self.directory}/memory.max', '{memory}')",
+                    hint=base.IN_USE,
+                )
+        finally:
+            files.write(path, before)
+
     def _set(self, limits: base.Limits) -> None:
         where = self.directory
         if limits.pids is not None:
-            files.write(f"{where}/pids.max", str(limits.pids))
+            files.write(f"{where}/pids.max", _word(limits.pids))
         if limits.memory is not None:
-            files.write(f"{where}/memory.max", str(limits.memory))
-            swap = 0 if limits.memory_swap is None else limits.memory_swap - limits.memory
-            if limits.memory_swap is not None or os.path.exists(f"{where}/memory.swap.max"):
-                files.write(f"{where}/memory.swap.max", str(max(0, swap)))
+            files.write(f"{where}/memory.max", _word(limits.memory), hint=base.IN_USE)
+        if limits.memory is not None or limits.memory_swap is not None:
+            self._set_swap(limits)
         if limits.cpus is not None:
-            quota = max(1000, round(limits.cpus * base.CPU_PERIOD))
+            quota = max(1000, round(limits.cpus * base.CPU_PERIOD)) if limits.cpus else "max"
             files.write(f"{where}/cpu.max", f"{quota} {base.CPU_PERIOD}")
         if limits.cpu_shares is not None:
-            files.write(f"{where}/cpu.weight", str(weight_of_shares(limits.cpu_shares)))
+            weight = weight_of_shares(limits.cpu_shares or base.CPU_SHARES)
+            files.write(f"{where}/cpu.weight", str(weight))
         if limits.cpuset is not None:
-            files.write(f"{where}/cpuset.cpus", limits.cpuset)
+            # None at all is refused where processes run: those of the cgroup above are the same.
+            every = (files.read(f"{os.path.dirname(where)}/cpuset.cpus.effective") or "").strip()
+            files.write(f"{where}/cpuset.cpus", limits.cpuset or every)
         if limits.io_weight is not None:
             if os.path.exists(f"{where}/io.bfq.weight"):
-                files.write(f"{where}/io.bfq.weight", str(limits.io_weight))
+                files.write(f"{where}/io.bfq.weight", str(limits.io_weight or _IO_WEIGHT))
             else:
-                files.write(f"{where}/io.weight", str(weight_of_io(limits.io_weight)))
+                weight = weight_of_io(limits.io_weight) if limits.io_weight else _IO_WEIGHT
+                files.write(f"{where}/io.weight", str(weight))
         if limits.devices is not None:
             # Loaded only here: few launchers ever need it, and each is to stay small.
             from pycontainers.kernel.cgroups import device_filter
@@ -144,17 +187,19 @@ class V2Cgroup(base.Cgroup):
         except OSError as error:
             raise KernelError(error.errno or 0, f"open({path!r})") from None
 
-    def _transferred(self) -> tuple[int | None, int | None]:
-        """Sum the bytes read from and written to all disks."""
-        text = files.read(f"{self.directory}/io.stat")
-        if text is None:
-            return None, None
-        sums = {"rbytes": 0, "wbytes": 0}
-        for word in text.split():
-            key, _, value = word.partition("=")
-            if key in sums and value.isdigit():
-                sums[key] += int(value)
-        return sums["rbytes"], sums["wbytes"]
+    def _set_swap(self, limits: base.Limits) -> None:
+        """Set what may be swapped: the two together less memory's own limit, which is set before.
+
+        Without a limit of memory there is none of swap.
+        """
+        path = f"{self.directory}/memory.swap.max"
+        memory = files.number(f"{self.directory}/memory.max")
+        if limits.memory_swap is None and not os.path.exists(path):
+            return  # a kernel that does not swap
+        if memory is None or limits.memory_swap == -1:
+            files.write(path, "max")
+        else:
+            files.write(path, str(max(0, (limits.memory_swap or memory) - memory)))
 
     def _wait_for(self, key: str, value: int) -> bool:
         """Wait until a key of cgroup.events has a value or the cgroup has gone; False: too long."""
@@ -210,6 +255,13 @@ def enable(directory: str, controllers: Iterable[str]) -> None:
         files.write(path, f"+{name}")
 
 
+def _enable_accounting(directory: str) -> None:
+    """Enable, where they are there, the controllers that a sample's figures come from."""
+    for name in ("cpu", "io"):
+        with contextlib.suppress(KernelError):
+            enable(directory, [name])
+
+
 def can_hand_down(directory: str) -> bool:
     """Whether a cgroup can enable controllers for those below: without processes, or as the root.
 
@@ -220,6 +272,10 @@ def can_hand_down(directory: str) -> bool:
     if kind is None:
         return True
     return kind == "domain\n" and not (files.read(f"{directory}/cgroup.procs") or "").strip()
+
+
+def _word(limit: int) -> str:
+    return "max" if limit == -1 else str(limit)
 
 
 def weight_of_shares(shares: int) -> int:

@@ -1,0 +1,55 @@
+"""Where workers work on a container's files: inside it while it lives, else in its mounted root."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pycontainers.errors import Conflict, NotSupported
+
+if TYPE_CHECKING:
+    from pycontainers.lifecycle.launch import Running
+    from pycontainers.lifecycle.life import Life
+
+
+class Jail:
+    """The file system of one container, as jailed workers see it; no path leads out of it."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    def work(self, work: dict[str, Any], fds: list[int]) -> Running:
+        """Have a worker started; raises NotSupported where there are no files any more."""
+        life = self._life
+        if life.state().lives:
+            kinds = {entry.type for entry in life.spec.linux.namespaces}
+            names = ["user", "mnt"] if "user" in kinds else ["mnt"]
+            asked = {**work, "jail": "container", "namespaces": names}
+            try:
+                running = life.control.begin({"op": "work", "work": asked}, fds)
+                running.is_work = True
+                return running
+            except Conflict:
+                pass  # it has just ended
+        if life.options.ephemeral:
+            raise NotSupported(
+                f"the files of {life.label} were in its memory and went with it",
+                hint="create it with ephemeral=False to keep them",
+            )
+        with life.held("worked on") as (lock_fd, _):
+            life.services.snapshots.prepare(life.id)
+            asked = {
+                **work,
+                "jail": "root",
+                "lower": list(life.source.layers),
+                "upper": str(life.directory),
+                "binds": self._binds(),
+            }
+            # The worker has the lock with it, and so nothing starts before it has done.
+            return life.services.launcher().work(asked, [*fds, lock_fd])
+
+    def _binds(self) -> list[tuple[str, str, bool]]:
+        return [
+            (mount.source, mount.destination, "ro" in mount.options)
+            for mount in self._life.spec.mounts
+            if mount.type == "bind"
+        ]

@@ -1,0 +1,108 @@
+"""What a supervisor is told: its container's plan, and how to keep it."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+from pycontainers.lifecycle import compile as compiling
+from pycontainers.lifecycle import request
+from pycontainers.lifecycle.policies import Healthcheck
+from pycontainers.runtime import plan
+from pycontainers.storage.root import run_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pycontainers.kernel.cgroups.base import Cgroup
+    from pycontainers.lifecycle.life import Life
+    from pycontainers.oci import runtime
+
+def make_plan(
+    life: Life, terminal: tuple[int, int] | None = None
+) -> tuple[plan.Plan, list[int], Cgroup | None]:
+    """Give the plan of a start, the descriptors that it takes, and the container's cgroup."""
+    services, options = life.services, life.options
+    nursery = services.nursery
+    nursery.ready()
+    template, given = services.template(options, life.source, accounting=True)
+    cgroup = nursery.cgroups.cgroup(life.id) if nursery.cgroups.controllers else None
+    made = compiling.personal(
+        template,
+        life.id,
+        None if cgroup is None else cgroup.plain(),
+        None if options.ephemeral else str(life.directory),
+        options.hostname or life.id[:12],
+        terminal,
+    )
+    return made, given, cgroup
+
+
+def make_order(life: Life, made: plan.Plan, attach: list[str] | None) -> dict[str, Any]:
+    """Give the order for a start by `made`; `attach` names the streams that are passed along."""
+    options = life.options
+    return {
+        "op": "supervise",
+        "id": life.id,
+        "directory": str(life.directory),
+        "socket": str(life.socket),
+        "run": str(run_directory()),
+        "events": str(life.services.root.events),
+        "attributes": life.attributes(),
+        "start": made.plain(),
+        "stdin": options.stdin,
+        "tty": options.tty,
+        "log": {"max_size": options.log_max_size, "max_files": options.log_max_files},
+        "restart": list(restart_rule(life)),
+        "stop_signal": stop_signal(life),
+        "timeout": options.timeout,
+        "health": _health(life),
+        "attached": life.row.owner_pid != 0,
+        "attach": attach,
+    }
+
+
+def restart_rule(life: Life) -> tuple[str, int]:
+    """Give the name of the restart policy and its most restarts, 0 for no end."""
+    return life.options.restart.name, life.options.restart.maximum
+
+
+def stop_signal(life: Life) -> int:
+    """Give the signal that asks the container's program to end."""
+    return life.options.stop_signal or request.stop_signal(life.source.config) or signal.SIGTERM
+
+
+def exec_steps(life: Life, process: runtime.Process) -> tuple[list[plan.Step], list[int]]:
+    """Give the steps of a further program, and the descriptors that they name."""
+    options = life.options
+    profile = "unconfined" if options.privileged else options.seccomp
+    granted = frozenset(process.capabilities.bounding)
+    filter_fd, size = life.services.filter(profile, granted)
+    load = None if filter_fd is None else plan.LoadSeccomp(0, size)
+    names = [entry.type for entry in life.spec.linux.namespaces]
+    steps = compiling.exec_steps(names, process, seccomp=load)
+    return steps, [] if filter_fd is None else [filter_fd]
+
+
+def _health(life: Life) -> dict[str, Any] | None:
+    check = Healthcheck.effective(life.options.healthcheck, life.source.config)
+    if check is None:
+        return None
+    argv = check.argv(life.source.config.shell)
+    process = request.further_process(life.spec.process, argv, (), None, None, False)
+    steps, _ = exec_steps(life, process)
+    return {
+        "steps": [plan.pack(step) for step in steps],
+        "interval": check.interval,
+        "timeout": check.timeout,
+        "start_period": check.start_period,
+        "start_interval": check.start_interval,
+        "retries": check.retries,
+    }
+
+
+def socket_path(container_id: str) -> Path:
+    """Give where a container's supervisor listens; the directory is made, and private."""
+    directory = run_directory() / "supervisors"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory / container_id

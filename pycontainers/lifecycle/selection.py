@@ -1,0 +1,131 @@
+"""Containers by what people call them, and by Docker's filters."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from pycontainers.errors import Conflict, ContainerNotFound, InvalidArgument
+from pycontainers.lifecycle import recovery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pycontainers.lifecycle.life import Life
+    from pycontainers.lifecycle.services import Services
+    from pycontainers.runtime.state import State
+    from pycontainers.storage.database import ContainerRow
+
+_STATES: Final = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+_RUNNING: Final = ("running", "paused", "restarting")
+
+
+def find(services: Services, key: str) -> Life:
+    """Give the container with this name, id or unambiguous beginning of an id.
+
+    Raises ContainerNotFound, Conflict where several ids begin so.
+    """
+    rows = services.database.container(key)
+    if len(rows) > 1:
+        raise Conflict(f"{len(rows)} containers have an id that begins with {key!r}")
+    if not rows or not key or _is_gone(services, rows[0]):
+        raise ContainerNotFound(f"no container {key!r} in {services.root.path}")
+    return services.life_of(rows[0])
+
+
+def select(
+    services: Services,
+    *,
+    all: bool,
+    filters: Mapping[str, str | Sequence[str]] | None,
+) -> list[Life]:
+    """Give the containers that are running, or `all`, and that fit all filters; oldest first."""
+    wanted = _checked(filters)
+    everything = all or "status" in wanted or "exited" in wanted
+    found = []
+    for row in services.database.containers():
+        if _is_gone(services, row):
+            continue
+        life = services.life_of(row)
+        state = life.state()
+        if not everything and state.status not in _RUNNING:
+            continue
+        if _fits(life, state, wanted):
+            found.append(life)
+    return found
+
+
+def prune(
+    services: Services, *, filters: Mapping[str, str | Sequence[str]] | None
+) -> list[str]:
+    """Remove the containers that do not run, but for those of other living processes."""
+    removed = []
+    for life in select(services, all=True, filters=filters):
+        owned = life.row.owner_pid not in (0, services.process)
+        if owned or life.state().status in _RUNNING:
+            continue
+        try:
+            life.remove()
+        except (Conflict, ContainerNotFound):  # another process was faster
+            continue
+        removed.append(life.id)
+    return removed
+
+
+def _is_gone(services: Services, row: ContainerRow) -> bool:
+    """Whether a container has ended with its owner, or by itself with auto_remove; it is buried."""
+    known = json.loads(row.options)
+    if known.get("oneshot"):
+        return True  # one of run(), which is over in a moment
+    if recovery.is_orphan(row):
+        services.recover()
+        return True
+    if known["options"].get("auto_remove"):
+        life = services.life_of(row)
+        found = life.state()
+        if not found.lives and found.finished is not None:
+            recovery.bury(services, row)
+            return True
+    return False
+
+
+def _checked(filters: Mapping[str, str | Sequence[str]] | None) -> dict[str, list[str]]:
+    wanted: dict[str, list[str]] = {}
+    for key, value in (filters or {}).items():
+        if key not in _FILTERS:
+            raise InvalidArgument(f"filters: {key!r} is none of {', '.join(_FILTERS)}")
+        found = [value] if isinstance(value, str | int) else list(value)
+        wanted[key] = [str(one) for one in found]
+    for status in wanted.get("status", ()):
+        if status not in _STATES:
+            raise InvalidArgument(f"filters: the status {status!r} is none of {', '.join(_STATES)}")
+    return wanted
+
+
+def _fits(life: Life, state: State, wanted: dict[str, list[str]]) -> bool:
+    return all(
+        (all if key == "label" else any)(_FILTERS[key](life, state, value) for value in values)
+        for key, values in wanted.items()
+    )
+
+
+def _has_label(life: Life, _: State, wanted: str) -> bool:
+    key, equals, value = wanted.partition("=")
+    labels = life.summary["labels"]
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _is_ancestor(life: Life, _: State, wanted: str) -> bool:
+    image: str = life.summary["image"]
+    return image == wanted or image.removeprefix("sha256:").startswith(wanted)
+
+
+_FILTERS: Final[dict[str, Callable[[Life, State, str], bool]]] = {
+    "id": lambda life, _, value: life.id.startswith(value),
+    "name": lambda life, _, value: value in (life.row.name or ""),
+    "label": _has_label,
+    "status": lambda _, state, value: state.status == value,
+    "health": lambda _, state, value: (state.health or {}).get("status", "none") == value,
+    "exited": lambda _, state, value: state.status == "exited" and str(state.exit_code) == value,
+    "ancestor": _is_ancestor,
+}

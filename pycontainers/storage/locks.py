@@ -1,0 +1,65 @@
+"""Locks on files that a process can hand to another one, and that end with their last holder.
+
+They belong to the open file, not to the process (fcntl_locking(2), open file description locks).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import time
+from typing import Final
+
+_LAYOUT: Final = "hhqqi4x"  # struct flock: type, whence, start, length, pid
+_WHOLE: Final = (os.SEEK_SET, 0, 0, 0)
+_PAUSE: Final = 0.002
+
+
+def try_lock(path: str) -> int | None:
+    """Lock a file, made where it is missing; give its descriptor, None where another holds it.
+
+    Whoever has the descriptor holds the lock; it is free when all have closed it.  Raises
+    FileNotFoundError where the directory is gone, also when it went meanwhile.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack(_LAYOUT, fcntl.F_WRLCK, *_WHOLE))
+        if os.stat(path).st_ino != os.fstat(fd).st_ino:  # noqa: PTH116
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def lock(path: str, patience: float) -> int | None:
+    """Lock a file as `try_lock` does, waiting `patience` seconds for it at the most."""
+    deadline, pause = time.monotonic() + patience, _PAUSE
+    while (fd := try_lock(path)) is None and time.monotonic() < deadline:
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+    return fd
+
+
+def is_held(path: str) -> bool:
+    """Whether somebody holds the lock; asking does not take it.
+
+    >>> is_held("/nowhere")
+    False
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        asked = struct.pack(_LAYOUT, fcntl.F_WRLCK, *_WHOLE)
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)
+        kind: int = struct.unpack(_LAYOUT, found)[0]
+        return kind != fcntl.F_UNLCK
+    finally:
+        os.close(fd)

@@ -23,8 +23,9 @@ _PS: Final = {"CONTAINER ID": "ID", "IMAGE": "Image", "COMMAND": "Command",
 _STATS: Final = {"CONTAINER ID": "ID", "NAME": "Name", "CPU %": "CPUPerc",
                  "MEM USAGE / LIMIT": "MemUsage", "MEM %": "MemPerc", "NET I/O": "NetIO",
                  "BLOCK I/O": "BlockIO", "PIDS": "PIDs"}  # fmt: skip
-_TOP: Final = {"USER": "user", "PID": "pid", "HOST PID": "host_pid", "PPID": "parent", "STATE": "state",
-               "CPU": "cpu", "MEMORY": "memory", "COMMAND": "command"}  # fmt: skip
+_TOP: Final = {"USER": "user", "PID": "pid", "HOST PID": "host_pid", "PPID": "parent",
+               "STATE": "state", "CPU": "cpu", "MEMORY": "memory",
+               "COMMAND": "command"}  # fmt: skip
 _CLEAR: Final = "\x1b[H\x1b[2J"
 _WAITING: Final = 0.05  # seconds between two looks at whether a reader has ended
 

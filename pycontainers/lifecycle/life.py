@@ -184,15 +184,18 @@ class Life:
     # What is done.
 
     @contextlib.contextmanager
-    def held(self, verb: str) -> Iterator[tuple[int, State]]:
+    def held(self, verb: str, *, ending: bool = False) -> Iterator[tuple[int, State]]:
         """Hold the lock of a container that has no supervisor; gives it, and the state.
 
-        Raises Conflict where the container lives, ContainerNotFound where it has been removed.
+        With `ending` one that lives is killed first.  Raises Conflict where the container lives,
+        ContainerNotFound where it has been removed.
         """
         deadline = time.monotonic() + _PATIENCE
         while (lock_fd := self._try_lock()) is None:
+            if ending:
+                self._end_now()
             found = state.load(str(self.directory))
-            if found.lives or time.monotonic() > deadline:
+            if (found.lives and not ending) or time.monotonic() > deadline:
                 status = found.status if found.lives else "busy"
                 raise Conflict(f"the container {self.label} is {status} and can't be {verb}")
             time.sleep(0.002)
@@ -307,9 +310,7 @@ class Life:
 
     def remove(self, *, force: bool = False) -> None:
         """Take away all that is of it; raises Conflict where it lives, unless `force`."""
-        if force:
-            self._end_now()
-        with self.held("removed") as (_, found):
+        with self.held("removed", ending=force) as (_, found):
             state.store(str(self.directory), found._replace(status="removing"))
             self.tell_journal("destroy")
             try:

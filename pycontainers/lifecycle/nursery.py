@@ -56,7 +56,8 @@ class Nursery:
             self.ready()
             try:
                 channel = self._connect()
-            except _GONE:
+            except _GONE:  # the run directory may have been cleared under a living nursery
+                self.close()
                 continue
             try:
                 sockets.send(channel, order, tuple(fds))

@@ -41,6 +41,7 @@ def make_plan(
 def make_order(life: Life, made: plan.Plan, attach: list[str] | None) -> dict[str, Any]:
     """Give the order for a start by `made`; `attach` names the streams that are passed along."""
     options = life.options
+    life.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return {
         "op": "supervise",
         "id": life.id,
@@ -102,7 +103,5 @@ def _health(life: Life) -> dict[str, Any] | None:
 
 
 def socket_path(container_id: str) -> Path:
-    """Give where a container's supervisor listens; the directory is made, and private."""
-    directory = run_directory() / "supervisors"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return directory / container_id
+    """Give where a container's supervisor listens."""
+    return run_directory() / "supervisors" / container_id

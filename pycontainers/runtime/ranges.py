@@ -35,7 +35,10 @@ class IdRanges:
         if self._free:
             return self._free.pop()
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        for index in range(_POOL_RANGES):
+        # From anywhere on, so that many who lease one range each don't all try the same ones.
+        first = int.from_bytes(os.urandom(2))
+        for number in range(_POOL_RANGES):
+            index = (first + number) % _POOL_RANGES
             if index not in self._held and self._lock(index):
                 self._held.add(index)
                 return POOL_START + index * RANGE

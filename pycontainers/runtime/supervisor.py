@@ -204,9 +204,8 @@ class Supervisor:
 
         What process 1 neither handles nor could die of is not waited for.
         """
-        waiting = self._timers.pop("restart", None)
-        if waiting is not None:
-            waiting.cancel()
+        if self.program.pidfd < 0:  # it is between two starts
+            self._timers.pop("restart").cancel()
             self.give_up_restart()
             return
         if not self.program.signal(number):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pycontainers.contents import Contents
 from pycontainers.engine import Engine
@@ -219,19 +219,13 @@ class Container(Contents):
         return self._life().row.name
 
     @property
-    def status(
-        self,
-    ) -> Literal["created", "running", "paused", "restarting", "exited", "removing", "dead"]:
+    def status(self) -> str:
         """One of Docker's: created, running, paused, restarting, exited, removing, dead."""
-        status: Literal[
-            "created", "running", "paused", "restarting", "exited", "removing", "dead"
-        ]
-        status = self._life().state().status  # type: ignore[assignment]
-        return status
+        return self._life().state().status
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code of the last end, None while it runs or was not started; 128 + n for a signal."""
+        """The last end's exit code, 128 + n for signal n; None while it runs or was not started."""
         found = self._life().state()
         return None if found.lives and found.status != "restarting" else found.exit_code
 
@@ -271,13 +265,10 @@ class Container(Contents):
         return self._life().row.created
 
     @property
-    def health(self) -> Literal["starting", "healthy", "unhealthy"] | None:
-        """What its health check found, None where it has none or was never started."""
+    def health(self) -> str | None:
+        """What its check found: starting, healthy or unhealthy; None without one, or a start."""
         found = self._life().state().health
-        if found is None:
-            return None
-        health: Literal["starting", "healthy", "unhealthy"] = found["status"]
-        return health
+        return None if found is None else str(found["status"])
 
     @property
     def restarts(self) -> int:

@@ -105,7 +105,8 @@ def _follow(
         return code
     process.detach()
     if outcome == "detached":
-        print("\nread escape sequence", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal has gone
+            print("\nread escape sequence", file=sys.stderr, flush=True)
         return 0
     print(
         f"pycontainers: the program goes on after several signals; it was left alone\n"
@@ -203,7 +204,7 @@ def _do_exec(args: Namespace) -> int:
     session = terminal.Session(
         process, process.send_signal, interactive=args.interactive, tty=tty, shared=True
     )
-    if session.run() == "left":
+    if session.run() != "ended":  # nobody else would look after it
         process.kill()
     return process.wait()
 

@@ -95,7 +95,8 @@ def _raw(wanted: bool) -> Iterator[None]:
         tty.setraw(0, termios.TCSANOW)
         yield
     finally:
-        termios.tcsetattr(0, termios.TCSANOW, before)
+        with contextlib.suppress(termios.error):  # the terminal has gone
+            termios.tcsetattr(0, termios.TCSANOW, before)
 
 
 @contextlib.contextmanager
@@ -196,7 +197,7 @@ class Session:
                 select.select([], [self._outputs[fd]], [])
 
     def _hear(self) -> bool:
-        """Take in what is typed or sent; True where the keys that detach were among it."""
+        """Take in what is typed or sent; True to detach: the keys came, or the terminal went."""
         try:
             data = os.read(self._source, _CHUNK)
         except BlockingIOError:
@@ -206,7 +207,7 @@ class Session:
         if not data:
             self._source = -1
             self._end_input()
-            return False
+            return self._typing
         passed, detach = self._keys.take(data)
         self._pending += passed
         self._feed()

@@ -176,8 +176,7 @@ def _streamed(life: Life, work: dict[str, Any]) -> Generator[bytes]:
         running.wait()
         if running.failure is not None:
             raise ImageError(
-                f"cannot read what the container {life.id[:12]} changed: "
-                f"{running.why()}",
+                f"cannot read what the container {life.id[:12]} changed: {running.why()}",
                 hint=running.failure.hint,
             )
     finally:

@@ -83,9 +83,7 @@ class Control:
         """Make the error of a container without a supervisor."""
         return Conflict(f"the container {self._label} is not running")
 
-    def _send(
-        self, channel: socket.socket, request: dict[str, Any], fds: tuple[int, ...]
-    ) -> None:
+    def _send(self, channel: socket.socket, request: dict[str, Any], fds: tuple[int, ...]) -> None:
         try:
             sockets.send(channel, request, fds)
         except (BrokenPipeError, ConnectionResetError):  # the supervisor is just ending

@@ -45,6 +45,9 @@ _KILLED: Final = 128 + signal.SIGKILL
 class Life:
     """A container as its row tells it; made by `create` and by `Services.life`."""
 
+    id: str
+    row: ContainerRow
+
     def __init__(self, services: Services, row: ContainerRow) -> None:
         self.services = services
         self.row = row

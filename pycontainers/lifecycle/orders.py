@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.life import Life
     from pycontainers.oci import runtime
 
+
 def make_plan(
     life: Life, terminal: tuple[int, int] | None = None
 ) -> tuple[plan.Plan, list[int], Cgroup | None]:

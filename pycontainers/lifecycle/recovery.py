@@ -27,9 +27,9 @@ def recover(services: Services) -> None:
     """Take away what containers of ended processes left behind; raises StoreError, KernelError."""
     root, database = services.root, services.database
     rows = database.containers()
-    if not any(map(is_orphan, rows)) and not _lost(services.cgroups):
-        if not _strays(services) and not _unfinished(root):
-            return
+    orphans = any(map(is_orphan, rows)) or _lost(services.cgroups)
+    if not orphans and not _strays(services) and not _unfinished(root):
+        return
     with root.locked():
         for row in database.containers():
             if is_orphan(row):

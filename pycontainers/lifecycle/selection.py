@@ -55,9 +55,7 @@ def select(
     return found
 
 
-def prune(
-    services: Services, *, filters: Mapping[str, str | Sequence[str]] | None
-) -> list[str]:
+def prune(services: Services, *, filters: Mapping[str, str | Sequence[str]] | None) -> list[str]:
     """Remove the containers that do not run, but for those of other living processes."""
     removed = []
     for life in select(services, all=True, filters=filters):
@@ -121,7 +119,7 @@ def _is_ancestor(life: Life, _: State, wanted: str) -> bool:
 
 
 _FILTERS: Final[dict[str, Callable[[Life, State, str], bool]]] = {
-    "id": lambda life, _, value: life.id.startswith(value),
+    "id": lambda life, _, value: str(life.id).startswith(value),
     "name": lambda life, _, value: value in (life.row.name or ""),
     "label": _has_label,
     "status": lambda _, state, value: state.status == value,

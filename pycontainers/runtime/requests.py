@@ -230,4 +230,3 @@ class Requests:
         elif message["op"] == "detach":
             self._supervisor.part_from(client, None)
             self._supervisor.tell_journal("detach")
-

@@ -169,9 +169,7 @@ class Supervisor:
         if again:
             self.note(status="restarting", restarts=self.state.restarts + (not self.again), **known)
         else:
-            self.note(
-                status="exited", supervisor=None, cgroup=None, stopped=self.stopped, **known
-            )
+            self.note(status="exited", supervisor=None, cgroup=None, stopped=self.stopped, **known)
         if ended.usage.oom_kills:
             self.tell_journal("oom")
         self.tell_journal("die", exitCode=str(code), execDuration=str(int(lasted)))

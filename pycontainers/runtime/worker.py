@@ -1,9 +1,9 @@
 """A jailed worker: a short-lived fork that works on files and reaches no others than it is for.
 
 Before it looks at the first byte of what it was given, it enters its jail with few capabilities: a
-directory, a running container or its network, or the root file system of a stopped one.  So no name or link in
-there leads anywhere else.  Layers `beneath` are opened before, for tasks that look below the
-directory, which never follow a link in them.
+directory, a running container or its network, or the root file system of a stopped one.  So no name
+or link in there leads anywhere else.  Layers `beneath` are opened before, for tasks that look below
+the directory, which never follow a link in them.
 """
 
 from __future__ import annotations

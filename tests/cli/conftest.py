@@ -100,11 +100,18 @@ class Screen:
     def is_restored(self) -> bool:
         return termios.tcgetattr(self.slave) == self.before
 
+    def hang_up(self) -> None:
+        """Take the terminal away, as closing its window does."""
+        os.close(self.slave)
+        os.close(self.master)
+        self.master = self.slave = -1
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self.master)
-        os.close(self.slave)
+        if self.master >= 0:
+            os.close(self.master)
+            os.close(self.slave)
 
 
 @pytest.fixture(scope="session")

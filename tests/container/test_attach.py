@@ -73,9 +73,7 @@ def test_who_detaches_leaves_it_running(image: pc.Image, engine: pc.Engine) -> N
             assert client.stdout.read(4) == b"two\n"
 
 
-def test_a_client_that_is_killed_leaves_it_running(
-    image: pc.Image, engine: pc.Engine
-) -> None:
+def test_a_client_that_is_killed_leaves_it_running(image: pc.Image, engine: pc.Engine) -> None:
     code = """
 import sys, time
 import pycontainers as pc
@@ -162,7 +160,7 @@ def test_a_followed_log_ends_with_the_container(image: pc.Image, engine: pc.Engi
     script = "for i in 1 2 3; do echo $i; sleep 0.1; done"
     with pc.Container.run(image, ["sh", "-c", script], detach=True, engine=engine) as container:
         begun = time.monotonic()
-        lines = []
+        lines: list[str] = []
         with container.logs(follow=True) as logs:
             for line in logs:
                 if not lines:
@@ -194,9 +192,7 @@ def test_logs_of_every_start_are_kept(image: pc.Image, engine: pc.Engine) -> Non
         assert stamped.endswith("Z again\n")
 
 
-def test_output_of_a_program_that_ends_at_once_is_whole(
-    image: pc.Image, engine: pc.Engine
-) -> None:
+def test_output_of_a_program_that_ends_at_once_is_whole(image: pc.Image, engine: pc.Engine) -> None:
     script = ["sh", "-c", "dd if=/dev/zero bs=1024 count=1024 2>/dev/null"]
     for _ in range(5):
         with pc.Container.run(image, script, engine=engine) as container:

@@ -15,6 +15,7 @@ import pytest
 
 import pycontainers as pc
 from pycontainers.storage.root import run_directory
+from tests.crashes.application import ended
 
 CODE = """
 import sys
@@ -168,6 +169,7 @@ def test_filters(image: pc.Image, engine: pc.Engine) -> None:
         pc.Container.run(image, ["sleep", "60"], labels={"a": "1"}, engine=engine) as one,
         pc.Container.create(image, ["true"], labels={"a": "2", "b": ""}, engine=engine) as two,
     ):
+
         def found(**filters: str | list[str]) -> list[pc.Container]:
             return pc.Container.list(all=True, filters=filters, engine=engine)
 
@@ -265,7 +267,7 @@ def test_a_killed_supervisor_takes_the_container_along_and_all_is_told(
     assert detached.status == "exited"
     assert "supervisor" in detached.attrs["error"]
     assert detached.logs().read() == "begun\n"
-    assert not Path(f"/proc/{pid}").exists()
+    assert ended(pid)
     detached.start()
     assert detached.status == "running"
 

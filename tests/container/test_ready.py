@@ -10,7 +10,11 @@ import pytest
 
 import pycontainers as pc
 
-SERVER = ["sh", "-c", "while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhi' | nc -l -p 80 >/dev/null; done"]
+SERVER = [
+    "sh",
+    "-c",
+    "while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhi' | nc -l -p 80 >/dev/null; done",
+]
 
 
 def wait_health(container: pc.Container, wanted: str) -> None:
@@ -75,8 +79,8 @@ def test_a_wait_fails_at_once_when_the_container_has_died(
     for what in ({"log": "ready"}, {"port": 80}, {"http": "/"}):
         with pc.Container.run(image, ["sh", "-c", script], engine=engine) as container:
             begun = time.monotonic()
-            with pytest.raises(pc.Conflict, match="(?s)exit code 3.*no such database"):
-                container.wait_for(**what, timeout=60)  # type: ignore[arg-type]
+            with pytest.raises(pc.Conflict, match=r"(?s)exit code 3.*no such database"):
+                container.wait_for(**what, timeout=60)
             assert time.monotonic() - begun < 20
 
 
@@ -100,10 +104,10 @@ def test_ports_are_reached_from_within(image: pc.Image, engine: pc.Engine) -> No
         assert refused.value.errno == errno.ECONNREFUSED
         for bad in ({"port": 0}, {"port": 80, "host": "example.org"}):
             with pytest.raises(pc.InvalidArgument):
-                container.connect(**bad)  # type: ignore[arg-type]
+                container.connect(**bad)
         for wrong in ({}, {"log": "("}, {"http": "health"}, {"healthy": True}):
             with pytest.raises(pc.InvalidArgument):
-                container.wait_for(**wrong)  # type: ignore[arg-type]
+                container.wait_for(**wrong)
 
 
 def test_events_tell_of_a_whole_life(image: pc.Image, engine: pc.Engine) -> None:

@@ -32,7 +32,7 @@ _LIMITS: Final = {"entries": 1 << 24, "bytes": 1 << 44}
 _CHUNK: Final = 1 << 20
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_COMPRESSED: Final = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7zXZ": lzma.LZMAFile}
+_COMPRESSED: Final = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _GO_TYPES: Final = {  # the bits of Go's os.FileMode, which Docker tells modes in
     stat.S_IFDIR: 1 << 31,
     stat.S_IFLNK: 1 << 27,
@@ -264,7 +264,7 @@ def put_archive(
         plain: Any = _Rejoined(head, source)
         for magic, decompressor in _COMPRESSED.items():
             if head.startswith(magic):
-                plain = stack.enter_context(decompressor(io.BufferedReader(plain)))
+                plain = stack.enter_context(decompressor(io.BufferedReader(plain), "rb"))
         with reader(jail, work) as pipe:
             try:
                 while piece := plain.read(_CHUNK):

@@ -36,33 +36,35 @@ _CHANGED: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 def write(fd: int, parent_fd: int, name: bytes, shown: bytes, *, xattrs: bool) -> None:
     """Write `name` in an open directory, with all below it, as an archive to `fd`.
 
-    Its own entry is called `shown`.  Sockets are left out, and what goes while it is read.
+    Its own entry is called `shown`.  Left out are sockets, what goes while it is read, and what
+    lies in the kernel's own file systems (proc, sysfs, cgroups) where they are mounted below.
     """
     writer = _Tree(tarwriter.Writer(fd), xattrs)
     facts = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-    stack: list[tuple[int, bytes, list[tuple[bytes, int]]]] = []
+    stack: list[tuple[int, bytes, int, list[tuple[bytes, int]]]] = []
 
-    def add(parent: int, name: bytes, path: bytes, kind: int) -> None:
+    def add(parent: int, device: int, name: bytes, path: bytes, kind: int) -> None:
         folder = writer.add(parent, name, path, kind)
         if folder is not None:
-            stack.append((folder, path + b"/", []))
-            stack[-1][2].extend(_names(folder))
+            stack.append((folder, path + b"/", own := os.fstat(folder).st_dev, []))
+            if own == device or os.fstatvfs(folder).f_blocks:
+                stack[-1][3].extend(_names(folder))
 
     try:
-        add(parent_fd, name, shown, stat.S_IFMT(facts.st_mode))
+        add(parent_fd, facts.st_dev, name, shown, stat.S_IFMT(facts.st_mode))
         while stack:
-            folder, path, names = stack[-1]
+            folder, path, device, names = stack[-1]
             if names:
                 name, kind = names.pop()
                 try:
-                    add(folder, name, path + name, kind)
+                    add(folder, device, name, path + name, kind)
                 except OSError as error:
                     if error.errno not in _CHANGED:
                         raise
             else:
                 os.close(stack.pop()[0])
     finally:
-        for folder, _, _ in stack:
+        for folder, *_ in stack:
             os.close(folder)
     writer.archive.end()
 

@@ -24,7 +24,7 @@ from pycontainers.runtime import content, filetree
 from pycontainers.runtime.filetree import Extraction, Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from pycontainers.lifecycle.jail import Jail
 
@@ -32,7 +32,11 @@ _LIMITS: Final = {"entries": 1 << 24, "bytes": 1 << 44}
 _CHUNK: Final = 1 << 20
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_COMPRESSED: Final = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_COMPRESSED: Final[dict[bytes, Callable[..., Any]]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
 _GO_TYPES: Final = {  # the bits of Go's os.FileMode, which Docker tells modes in
     stat.S_IFDIR: 1 << 31,
     stat.S_IFLNK: 1 << 27,

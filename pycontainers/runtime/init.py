@@ -152,7 +152,7 @@ def perform(step: Step, init: Init) -> None:
     match step:
         case JoinCgroup():
             if init.container_pidfd < 0 and not init.cgroup_fds:
-                raise KernelError(errno.EBADF, "write(cgroup.procs, '0')")
+                raise KernelError(errno.EBADF, "write(cgroup, '0')")
             for fd in init.cgroup_fds:
                 os.write(fd, b"0")
                 os.close(fd)

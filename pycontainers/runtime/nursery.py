@@ -14,6 +14,7 @@ import socket
 from typing import Any, Final, NoReturn
 
 from pycontainers.kernel import namespaces, processes, sockets
+from pycontainers.kernel.cgroups import v1, v2  # noqa: F401  # loaded once, for all supervisors
 from pycontainers.runtime import preparation
 from pycontainers.runtime.answers import tell
 from pycontainers.runtime.loop import Loop
@@ -149,6 +150,7 @@ def main(path: str) -> NoReturn:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     nursery = Nursery(path)
+    gc.collect()
     gc.disable()
     gc.freeze()
     nursery.run()

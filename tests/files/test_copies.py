@@ -90,8 +90,15 @@ def test_what_is_copied_in_is_roots_and_keeps_mode_and_time(
     container.copy_to(tree / "file", "/one")
     container.copy_to(tree / "sub/program", "/program")
 
-    for path, mode in (("/srv/file", 0o640), ("/one", 0o640), ("/srv/sub/program", 0o4755),
-                       ("/program", 0o4755), ("/srv/sub", 0o1777), ("/srv/pipe", 0o644)):  # fmt: skip
+    modes = {
+        "/srv/file": 0o640,
+        "/one": 0o640,
+        "/srv/sub/program": 0o4755,
+        "/program": 0o4755,
+        "/srv/sub": 0o1777,
+        "/srv/pipe": 0o644,
+    }
+    for path, mode in modes.items():
         facts = container.path(path).stat()
         assert (facts.st_uid, facts.st_gid, int(facts.st_mtime)) == (0, 0, OLD), path
         assert stat.S_IMODE(facts.st_mode) == mode, path

@@ -142,9 +142,9 @@ class Cgroup(ABC):
 
     @abstractmethod
     def join_fds(self) -> list[int]:
-        """Open what a process writes `b"0"` to, one after the other, to join; the caller closes.
+        """Open what a process of one thread writes `b"0"` to, each in turn, to join.
 
-        Whether it may is decided by the rights of the opener, not of the writer.
+        The caller closes them.  Whether it may is decided by the rights of the opener, not of the writer.
         """
 
     @abstractmethod

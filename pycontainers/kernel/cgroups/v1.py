@@ -62,11 +62,16 @@ class V1Cgroup(base.Cgroup):
             self._draw_into(name)
 
     def join_fds(self) -> list[int]:
-        """Open cgroup.procs of each hierarchy; the caller closes them."""
+        """Open the file of each hierarchy that the newborn joins by; the caller closes them.
+
+        That of single threads: a thread that moves itself needs not wait, as a whole process does,
+        until no process anywhere forks or ends, which after a pause takes the kernel milliseconds.
+        The newborn has one thread.
+        """
         directories = dict.fromkeys(self.directories[name] for name in self._joined())
         opened: list[int] = []
         for directory in (*self._outer, *directories):
-            path = f"{directory}/cgroup.procs"
+            path = f"{directory}/tasks"
             try:
                 opened.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
             except OSError as error:

@@ -163,8 +163,9 @@ def _descriptors() -> set[str]:
 
 
 def cgroups_of_containers() -> list[str]:
-    """Name the cgroups of containers, without those of this process's spare ones."""
+    """Name the cgroups that containers have left, as no process is in them."""
     opened = list(engines._opened.values())
     spares = [services.launcher().report()["spare"] for services in opened]
-    names = {name for services in opened for name in services.cgroups.listing()}
-    return sorted(name for name in names if f"/{name}'" not in str(spares))
+    found = {name for services in opened for name in services.cgroups.listing()
+             if not services.cgroups.cgroup(name).pids()}  # fmt: skip
+    return sorted(name for name in found if f"/{name}'" not in str(spares))

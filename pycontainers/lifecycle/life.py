@@ -161,19 +161,19 @@ class Life:
     def _settled(self) -> State:
         """Write down how a container ended whose supervisor did not live to; its lock is held."""
         found = state.load(str(self.directory))
-        if not found.lives:
-            return found
         if found.cgroup is not None:
             cgroup = from_plain(found.cgroup)
             cgroup.kill()
             cgroup.remove()
-        self.socket.unlink(missing_ok=True)
+            self.socket.unlink(missing_ok=True)
+            found = found._replace(cgroup=None)
+        if not found.lives:
+            return found
         ended = found.status == "restarting"  # the program had, before its supervisor was killed
         now = found._replace(
             status="exited",
             pid=None,
             supervisor=None,
-            cgroup=None,
             exit_code=found.exit_code if ended else _KILLED,
             reason=found.reason if ended else "signal",
             finished=found.finished if ended else time.time(),
@@ -226,8 +226,10 @@ class Life:
         Returns once it has been executed.  The descriptors stay the caller's.  Raises LaunchError,
         Conflict where it lives.
         """
-        with self.held("started") as (lock_fd, _):
-            made, given, _ = orders.make_plan(self, terminal)
+        with self.held("started") as (lock_fd, found):
+            made, given = orders.make_plan(self, terminal)
+            # Before it is made: whoever finds the supervisor dead then knows what is left.
+            state.store(str(self.directory), found._replace(cgroup=made.cgroup))
             if not self.options.ephemeral:
                 self.services.snapshots.prepare(self.id)
             names = None if attach is None else list(attach)
@@ -363,7 +365,7 @@ class Life:
         try:
             self.services.template(self.options, self.source, accounting=True)
             if self.state().lives:
-                made, _, _ = orders.make_plan(self)
+                made, _ = orders.make_plan(self)
                 self.control.ask(
                     "update",
                     limits=changed_limits(before, self.options)._asdict(),

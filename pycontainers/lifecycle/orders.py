@@ -14,15 +14,14 @@ from pycontainers.storage.root import run_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pycontainers.kernel.cgroups.base import Cgroup
     from pycontainers.lifecycle.life import Life
     from pycontainers.oci import runtime
 
 
 def make_plan(
     life: Life, terminal: tuple[int, int] | None = None
-) -> tuple[plan.Plan, list[int], Cgroup | None]:
-    """Give the plan of a start, the descriptors that it takes, and the container's cgroup."""
+) -> tuple[plan.Plan, list[int]]:
+    """Give the plan of a start, and the descriptors that it takes."""
     services, options = life.services, life.options
     nursery = services.nursery
     nursery.ready()
@@ -36,7 +35,7 @@ def make_plan(
         options.hostname or life.id[:12],
         terminal,
     )
-    return made, given, cgroup
+    return made, given
 
 
 def make_order(life: Life, made: plan.Plan, attach: list[str] | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import Conflict, ContainerNotFound, InvalidArgument
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.life import Life
     from pycontainers.lifecycle.services import Services
     from pycontainers.runtime.state import State
-    from pycontainers.storage.database import ContainerRow
 
 _STATES: Final = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 _RUNNING: Final = ("running", "paused", "restarting")
@@ -28,9 +26,9 @@ def find(services: Services, key: str) -> Life:
     rows = services.database.container(key)
     if len(rows) > 1:
         raise Conflict(f"{len(rows)} containers have an id that begins with {key!r}")
-    if not rows or not key or _is_gone(services, rows[0]):
+    if not rows or not key or _is_gone(life := services.life_of(rows[0])):
         raise ContainerNotFound(f"no container {key!r} in {services.root.path}")
-    return services.life_of(rows[0])
+    return life
 
 
 def select(
@@ -44,9 +42,9 @@ def select(
     everything = all or "status" in wanted or "exited" in wanted
     found = []
     for row in services.database.containers():
-        if _is_gone(services, row):
-            continue
         life = services.life_of(row)
+        if _is_gone(life):
+            continue
         state = life.state()
         if not everything and state.status not in _RUNNING:
             continue
@@ -70,19 +68,18 @@ def prune(services: Services, *, filters: Mapping[str, str | Sequence[str]] | No
     return removed
 
 
-def _is_gone(services: Services, row: ContainerRow) -> bool:
+def _is_gone(life: Life) -> bool:
     """Whether a container has ended with its owner, or by itself with auto_remove; it is buried."""
-    known = json.loads(row.options)
+    known = life.summary
     if known.get("oneshot"):
         return True  # one of run(), which is over in a moment
-    if recovery.is_orphan(row):
-        services.recover()
+    if recovery.is_orphan(life.row):
+        life.services.recover()
         return True
     if known["options"].get("auto_remove"):
-        life = services.life_of(row)
         found = life.state()
         if not found.lives and found.finished is not None:
-            recovery.bury(services, row)
+            recovery.bury(life.services, life.row)
             return True
     return False
 

@@ -133,6 +133,15 @@ def test_wrong_states_are_conflicts(image: pc.Image, engine: pc.Engine) -> None:
             container.wait(timeout=-1)
 
 
+def test_a_reaping_init_passes_the_stop_signal_on(image: pc.Image, engine: pc.Engine) -> None:
+    script = "trap 'echo bye; exit 5' TERM; echo begun; while :; do sleep 0.05; done"
+    with pc.Container.run(image, ["sh", "-c", script], init=True, engine=engine) as container:
+        container.wait_for(log="begun")
+        container.stop(timeout=10)
+
+        assert container.exit_code == 5
+
+
 def test_a_paused_container_can_be_killed(image: pc.Image, engine: pc.Engine) -> None:
     with pc.Container.run(image, ["sleep", "60"], detach=True, engine=engine) as container:
         container.pause()

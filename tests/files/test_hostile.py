@@ -62,7 +62,7 @@ def test_a_swapped_directory_never_leads_to_the_host(
 
     for number in until(SECONDS):
         act = number % 6
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, pc.ImageError):
+        with contextlib.suppress(KernelError, pc.ImageError):
             if act == 0:
                 files.copy_to(jail, tmp_path / "new", "/r/d/file")
             elif act == 1:
@@ -208,15 +208,15 @@ def test_the_kernels_magic_links_are_not_followed(make: Make, userns: str, tmp_p
 
 
 def test_the_container_does_not_see_the_worker(make: Make) -> None:
-    watch = "while :; do for p in /proc/[0-9]*; do echo $p; done; done | sort -u | head -c 65536"
-    container = make(["sh", "-c", f"({watch}) >/seen & sleep 600"])
-    jail = jail_of(container)
+    watch = "while :; do cat /proc/[0-9]*/comm 2>/dev/null; done >/seen"
+    container = make(["sh", "-c", watch])
 
-    for _ in range(10):
-        files.get_archive(jail, "/bin")
+    for _ in until(SECONDS / 2):
+        container.path("/bin").stat()
 
-    seen = container.exec(["sh", "-c", "cat /proc/[0-9]*/comm | sort -u"]).stdout
-    assert "python" not in seen and "pycontainers" not in seen
+    seen = container.path("/seen").read_text().split()
+    assert "sh" in seen
+    assert set(seen) <= {"sh", "cat", "init"}
 
 
 def test_a_tree_that_changes_is_copied_as_far_as_it_is_there(make: Make, tmp_path: Path) -> None:
@@ -237,7 +237,8 @@ def test_a_tree_that_changes_is_copied_as_far_as_it_is_there(make: Make, tmp_pat
 
 
 def test_a_deep_tree_is_copied_or_refused_but_does_no_harm(make: Make, tmp_path: Path) -> None:
-    script = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd d && i=$((i+1)); done; touch /ready; sleep 600"
+    dig = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd d && i=$((i+1)); done"
+    script = f"{dig}; touch /ready; sleep 600"
     container = make(["sh", "-c", script])
     while not container.path("/ready").exists():
         time.sleep(0.05)
@@ -251,6 +252,8 @@ def test_a_deep_tree_is_copied_or_refused_but_does_no_harm(make: Make, tmp_path:
         ["find", tmp_path / "d", "-type", "d"], capture_output=True, check=True
     )
     assert deepest.stdout.count(b"\n") == 1500
+    # pytest's own removal is recursive.
+    subprocess.run(["rm", "-r", tmp_path / "d"], check=True)
 
 
 def test_a_container_that_ends_meanwhile_is_told(make: Make, tmp_path: Path) -> None:

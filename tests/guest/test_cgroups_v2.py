@@ -40,3 +40,14 @@ def test_a_command_in_a_guest_passes_on_status_and_output() -> None:
     done = run_in_guest(["sh", "-c", "echo out; echo err >&2; exit 7"], mode="bare")
 
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+
+
+@pytest.mark.parametrize("mode", ["root", "bare"])
+def test_a_detached_container_lives_in(mode: Mode) -> None:
+    options = ["--noconftest", "-p", "no:cacheprovider", "-q"]
+
+    done = run_in_guest(
+        ["python3", "-m", "pytest", *options, "tests/guest/inside_detached.py"], mode=mode
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr

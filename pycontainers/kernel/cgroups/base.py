@@ -144,7 +144,8 @@ class Cgroup(ABC):
     def join_fds(self) -> list[int]:
         """Open what a process of one thread writes `b"0"` to, each in turn, to join.
 
-        The caller closes them.  Whether it may is decided by the rights of the opener, not of the writer.
+        The caller closes them.  Whether it may is decided by the rights of the opener, not of the
+        writer.
         """
 
     @abstractmethod

@@ -145,14 +145,16 @@ def open_same(pid: int, started: int) -> int | None:
 
 
 def handles(pid: int, number: int) -> bool:
-    """Whether a process handles a signal, or keeps it blocked, as who waits for it does.
+    """Whether a process has a handler for a signal (proc_pid_status(5), SigCgt).
 
-    Process 1 of a PID namespace gets no other signal from outside, but SIGKILL and SIGSTOP
-    (pid_namespaces(7); proc_pid_status(5), SigCgt and SigBlk).
+    Process 1 of a PID namespace gets no signal from outside it has no handler for, but SIGKILL and
+    SIGSTOP (pid_namespaces(7)).
     """
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as lines:
-        masks = [int(line[7:], 16) for line in lines if line.startswith(("SigCgt:", "SigBlk:"))]
-    return any(mask >> (number - 1) & 1 for mask in masks)
+        for line in lines:
+            if line.startswith("SigCgt:"):
+                return bool(int(line[7:], 16) >> (number - 1) & 1)
+    return False
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:

@@ -95,18 +95,16 @@ class Nursery:
     def _found(self) -> socket.socket:
         """Connect and find out where cgroups are; the first to come starts and settles it."""
         with contextlib.suppress(*_GONE):
-            hold = self._connect()
-            place = _hello(hold)["place"]
-            if place or not self.cgroups.moves_helpers:
-                self.cgroups.adopt(0, place)
+            hold, known = self._greeted()
+            if known["place"] or not self.cgroups.moves_helpers:
+                self.cgroups.adopt(0, known["place"])
                 return hold
             hold.close()
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._starting():
             for _ in range(_ATTEMPTS):
                 try:
-                    hold = self._connect()
-                    known = _hello(hold)
+                    hold, known = self._greeted()
                 except _GONE:
                     self._start()
                     continue
@@ -115,6 +113,14 @@ class Nursery:
                     _hello(hold, place)
                 return hold
         raise EngineError("the nursery of supervisors can't be started", hint="try again")
+
+    def _greeted(self) -> tuple[socket.socket, dict[str, Any]]:
+        hold = self._connect()
+        try:
+            return hold, _hello(hold)
+        except BaseException:
+            hold.close()
+            raise
 
     @contextlib.contextmanager
     def _starting(self) -> Any:

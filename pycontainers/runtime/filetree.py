@@ -177,6 +177,7 @@ class Extraction:
         self._prefix = prefix
         self._rules = rules
         self._parent = -1
+        self._inherited_group = False
         self._parent_path: tuple[bytes, ...] | None = None
         self._directories: dict[tuple[bytes, ...], tuple[int, int, int, int]] = {}
 
@@ -243,6 +244,7 @@ class Extraction:
             fd = paths.make_directories(self._root, text)
         self._leave()
         self._parent, self._parent_path = fd, path
+        self._inherited_group = bool(os.fstat(fd).st_mode & stat.S_ISGID)
 
     def _leave(self) -> None:
         if self._parent >= 0:
@@ -250,7 +252,8 @@ class Extraction:
         self._parent, self._parent_path = -1, None
 
     def _file(self, entry: Entry, name: bytes, source: Input) -> None:
-        fd = self._made(lambda: os.open(name, _CREATE, 0o600, dir_fd=self._parent), name)
+        mode, uid, gid, mtime_ns = self._facts(entry)
+        fd = self._made(lambda: os.open(name, _CREATE, mode & 0o777, dir_fd=self._parent), name)
         try:
             if entry.segments is None:
                 source.copy(fd, entry.size)
@@ -260,7 +263,15 @@ class Extraction:
                     source.copy(fd, length)
                 os.ftruncate(fd, entry.length)
             source.skip(-entry.size % tar.BLOCK)
-            self._settle(fd, *self._facts(entry), entry)
+            if uid > 0 or gid > 0 or (uid == 0 and self._inherited_group):
+                os.fchown(fd, uid, gid)
+            # Mostly the file has been made with it: each change costs as much as a small write.
+            if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+                os.fchmod(fd, mode)
+            if entry.xattrs and self._rules.owner != "caller":
+                with contextlib.suppress(OSError):  # as docker: not every file system has them
+                    unpack.set_xattrs(fd, entry)
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
         finally:
             os.close(fd)
 
@@ -271,17 +282,6 @@ class Extraction:
             return mode & ~_SET_IDS, -1, -1, entry.mtime_ns
         uid, gid = (entry.uid, entry.gid) if owner == "archive" else (0, 0)
         return mode, uid, gid, entry.mtime_ns
-
-    def _settle(
-        self, fd: int, mode: int, uid: int, gid: int, mtime_ns: int, entry: Entry | None = None
-    ) -> None:
-        if uid >= 0:
-            os.fchown(fd, uid, gid)
-        os.fchmod(fd, mode)
-        if entry is not None and entry.xattrs and self._rules.owner != "caller":
-            with contextlib.suppress(OSError):  # as docker: not every file system has them
-                unpack.set_xattrs(fd, entry)
-        os.utime(fd, ns=(mtime_ns, mtime_ns))
 
     def _directory(self, entry: Entry, name: bytes) -> None:
         try:
@@ -346,7 +346,7 @@ class Extraction:
     def _finish(self) -> None:
         """Give directories their mode, owner and time; those beneath others first."""
         self._leave()
-        for path, facts in reversed(self._directories.items()):
+        for path, (mode, uid, gid, mtime_ns) in reversed(self._directories.items()):
             try:
                 fd = self._open(path, _FOLDER)
             except OSError as error:
@@ -354,7 +354,10 @@ class Extraction:
                     continue
                 raise
             try:
-                self._settle(fd, *facts)
+                if uid >= 0:
+                    os.fchown(fd, uid, gid)
+                os.fchmod(fd, mode)
+                os.utime(fd, ns=(mtime_ns, mtime_ns))
             finally:
                 os.close(fd)
         self._directories.clear()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
+import sys
 from typing import Any, Final
 
 from pycontainers.errors import KernelError
@@ -19,6 +21,7 @@ PLACE: Final = os.O_PATH | os.O_DIRECTORY
 # To open what might turn out to be a FIFO or a terminal.
 CALM: Final = os.O_NONBLOCK | os.O_NOCTTY
 _RACES: Final = 256  # look-ups of one path that others' renames disturb, before it is given up
+_DEEPEST: Final = 20_000
 _LINKS: Final = 40  # followed in one path, as the kernel does
 
 
@@ -133,3 +136,10 @@ def kind(mode: int) -> str:
         stat.S_IFLNK: "a link",
     }
     return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def allow_depth() -> None:
+    """Take as many descriptors, and calls, as a deep tree may need."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    sys.setrecursionlimit(_DEEPEST)

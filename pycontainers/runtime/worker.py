@@ -22,6 +22,8 @@ from pycontainers.runtime import preparation, rootfs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Task = Callable[[dict[str, Any], list[int]], dict[str, Any]]
+
 _FAILED: Final = 1
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # To read and write overlay's own attributes (trusted.*); a task raises it for those calls only.
@@ -65,7 +67,7 @@ def run(work: dict[str, Any], fds: list[int], container_pidfd: int) -> NoReturn:
         os._exit(code)
 
 
-def _task(work: dict[str, Any]) -> Callable[[dict[str, Any], list[int]], dict[str, Any]]:
+def _task(work: dict[str, Any]) -> Task:
     """Load what the work needs, in this fork only: the launcher stays small."""
     name = work["task"]
     if name == "unpack":
@@ -80,9 +82,29 @@ def _task(work: dict[str, Any]) -> Callable[[dict[str, Any], list[int]], dict[st
         from pycontainers.runtime import connect
 
         return connect.connect
+    if name in ("archive", "extract", "copy_tree", "copy_in"):
+        from pycontainers.runtime import copies
+
+        return _named(name, copies.TASKS[name])
     from pycontainers.runtime import files
 
-    return files.task(name)
+    return _named(name, files.TASKS[name])
+
+
+def _named(name: str, perform: Task) -> Task:
+    """Have a task on a path raise KernelError, with the path that it was given."""
+
+    def told(work: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        try:
+            return perform(work, fds)
+        except KernelError as error:
+            error.hint = error.hint or ""  # so that none about the host's abilities is added
+            raise
+        except OSError as error:
+            call = f"{name}({work['path']!r})"
+            raise KernelError(error.errno or 0, call, hint="") from None
+
+    return told
 
 
 def _enter(work: dict[str, Any], container_pidfd: int) -> None:

@@ -135,7 +135,7 @@ def test_docker_and_umoci_unpack_a_commit_to_the_same_tree(
 
 def test_the_same_changes_give_the_same_layer(base: pc.Image, engine: pc.Engine) -> None:
     found = []
-    command = ["sh", "-c", "mkdir /x; echo 1 > /x/a; touch -d 2001-01-01 /x/a /x / /etc"]
+    command = ["sh", "-c", "mkdir /x; echo 1 > /x/a; touch -d '2001-01-01 00:00:00' /x/a /x / /etc"]
     for _ in range(2):
         with pc.Container.run(base, command, engine=engine) as container:
             container.wait(10)

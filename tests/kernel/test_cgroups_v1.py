@@ -135,7 +135,7 @@ def test_a_program_executed_later_joins_what_another_process_made_it_join(
     paths = [str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in fds]
     for fd in fds:
         os.close(fd)
-    assert f"{cgroup.plain()['directories']['cpu']}/cgroup.procs" in paths
+    assert f"{cgroup.plain()['directories']['cpu']}/tasks" in paths
 
 
 def test_io_is_summed_over_disks_and_unknown_where_none_is_named(tmp_path: Path) -> None:

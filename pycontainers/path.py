@@ -259,6 +259,7 @@ class ContainerPath:
         """Open a regular file as the builtin `open` does; text is UTF-8 unless told otherwise.
 
         The file object is a real one.  Raises KernelError too for what is no regular file, at once.
+        One of a stopped container is to be closed before that is started.
         """
         letters = set(mode)
         ways = [letter for letter in "rwax" if letter in letters]
@@ -267,12 +268,13 @@ class ContainerPath:
         access = os.O_RDWR if "+" in letters else os.O_RDONLY if ways == ["r"] else os.O_WRONLY
         if "b" not in letters:
             encoding = io.text_encoding(encoding) if encoding else "utf-8"
-        _, fd = self._ask("open", flags=access | _WAYS[ways[0]])
-        try:
-            return io.open(fd, mode, buffering, encoding, errors, newline)  # noqa: UP020
-        except BaseException:
-            os.close(fd)
-            raise
+
+        def opener(_path: str, _flags: int) -> int:
+            return self._ask("open", flags=access | _WAYS[ways[0]])[1]
+
+        return io.open(  # noqa: UP020
+            str(self), mode, buffering, encoding, errors, newline, opener=opener
+        )
 
     def read_bytes(self) -> bytes:
         """Give the content."""

@@ -63,7 +63,8 @@ for path in (
 
 candidates = [
     "/etc/shadow", "/root/.ssh", "/home/app", "/var/lib/dpkg", "/run/pycontainers",
-    "/var/lib/pycontainers", "/proc/1/root/var/lib/dpkg", "/dev/mem", "/dev/kmsg", "/dev/vda", "/boot",
+    "/var/lib/pycontainers", "/proc/1/root/var/lib/dpkg",
+     "/dev/mem", "/dev/kmsg", "/dev/vda", "/boot",
 ]  # fmt: skip
 masked = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",

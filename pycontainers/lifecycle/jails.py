@@ -43,6 +43,7 @@ class Jail:
                 "lower": list(life.source.layers),
                 "upper": str(life.directory),
                 "binds": self._binds(),
+                "read_only": life.options.read_only,
             }
             # The worker has the lock with it, and so nothing starts before it has done.
             return life.services.launcher().work(asked, [*fds, lock_fd])

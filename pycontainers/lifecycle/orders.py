@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from pycontainers.oci import runtime
 
 
-def make_plan(
-    life: Life, terminal: tuple[int, int] | None = None
-) -> tuple[plan.Plan, list[int]]:
+def make_plan(life: Life, terminal: tuple[int, int] | None = None) -> tuple[plan.Plan, list[int]]:
     """Give the plan of a start, and the descriptors that it takes."""
     services, options = life.services, life.options
     nursery = services.nursery

@@ -45,7 +45,9 @@ def copy(source: int, target: int) -> None:
     facts = os.fstat(source)
     pieces = segments(source, facts)
     if pieces is None:
-        os.ftruncate(target, _copy_piece(source, target, None))
+        # What grows meanwhile, as it may without end, is copied as it was; a file of the kernel's
+        # has content and no size.
+        os.ftruncate(target, _copy_piece(source, target, facts.st_size or _PIECE))
         return
     for offset, length in pieces:
         os.lseek(source, offset, os.SEEK_SET)
@@ -54,16 +56,16 @@ def copy(source: int, target: int) -> None:
     os.ftruncate(target, facts.st_size)
 
 
-def _copy_piece(source: int, target: int, length: int | None) -> int:
-    """Copy from and to where the descriptors stand, to the end where `length` is None."""
+def _copy_piece(source: int, target: int, length: int) -> int:
+    """Copy from and to where the descriptors stand, to the end or as far as `length`."""
     ways: list[Callable[[int], int]] = [
         lambda size: os.copy_file_range(source, target, size),
         lambda size: os.sendfile(target, source, None, size),
         lambda size: write_all(target, os.read(source, min(size, _CHUNK))),
     ]
     done = 0
-    while length is None or done < length:
-        size = _PIECE if length is None else min(_PIECE, length - done)
+    while done < length:
+        size = min(_PIECE, length - done)
         try:
             copied = ways[0](size)
         except OSError as error:

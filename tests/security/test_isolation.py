@@ -83,7 +83,8 @@ def test_masked_paths_show_nothing(path: str, inside: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "path",
     ["/etc/shadow", "/root/.ssh", "/home/app", "/var/lib/dpkg", "/run/pycontainers",
-     "/var/lib/pycontainers", "/proc/1/root/var/lib/dpkg", "/dev/mem", "/dev/kmsg", "/dev/vda", "/boot"],
+     "/var/lib/pycontainers", "/proc/1/root/var/lib/dpkg",
+     "/dev/mem", "/dev/kmsg", "/dev/vda", "/boot"],
 )  # fmt: skip
 def test_host_files_are_not_there(path: str, inside: dict[str, Any]) -> None:
     assert path in inside["absent"]
@@ -153,7 +154,9 @@ def _command(pid: str) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("directory", ["/proc/self/fd/3", "/proc/self/fd/7", "/proc/1/root/var/lib/dpkg"])
+@pytest.mark.parametrize(
+    "directory", ["/proc/self/fd/3", "/proc/self/fd/7", "/proc/1/root/var/lib/dpkg"]
+)
 def test_a_working_directory_does_not_lead_out(
     directory: str, image: pc.Image, engine: pc.Engine
 ) -> None:

@@ -22,12 +22,12 @@ from typing import (
 )
 
 from pycontainers.errors import InvalidArgument, KernelError
-from pycontainers.lifecycle import jail as jails
+from pycontainers.lifecycle import workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pycontainers.lifecycle.jail import Jail
+    from pycontainers.lifecycle.workers import Jail
 
     Text = Literal["r", "w", "a", "x", "r+", "w+", "a+", "x+", "rt", "wt", "at", "xt"]
     Binary = Literal["rb", "wb", "ab", "xb", "r+b", "w+b", "a+b", "x+b", "rb+", "wb+", "ab+", "xb+"]
@@ -63,7 +63,8 @@ class ContainerPath:
 
     def __init__(self, container: _Container, path: str | os.PathLike[str] = "/") -> None:
         self._container = container
-        self._path = PurePosixPath(jails.inside(path))
+        # Two slashes at the beginning would stay two (pathlib), and mean the same.
+        self._path = PurePosixPath("/" + workers.inside(path).lstrip("/"))
 
     # What it says.
 
@@ -104,7 +105,7 @@ class ContainerPath:
 
     def joinpath(self, *others: str | PurePosixPath | ContainerPath) -> Self:
         """Give the path of another below this one; an absolute one stands for itself."""
-        return self._made(self._path.joinpath(*(str(other) for other in others)))
+        return self._made(self._path.joinpath(*map(self._text, others)))
 
     def with_name(self, name: str) -> Self:
         """Give the path with another last component."""
@@ -326,7 +327,7 @@ class ContainerPath:
 
     def rename(self, target: str | PurePosixPath | ContainerPath) -> Self:
         """Give it another path in the same container, in place of a file there; gives that."""
-        made = self._made(PurePosixPath(str(target)))
+        made = self._made(PurePosixPath(self._text(target)))
         self._ask("rename", target=str(made))
         return made
 
@@ -340,7 +341,7 @@ class ContainerPath:
 
     def hardlink_to(self, target: str | PurePosixPath | ContainerPath) -> None:
         """Make this a further name of an existing file."""
-        self._ask("link", target=str(self._made(PurePosixPath(str(target)))))
+        self._ask("link", target=str(self._made(PurePosixPath(self._text(target)))))
 
     def chmod(self, mode: int) -> None:
         """Set the permissions of what it leads to."""
@@ -359,6 +360,12 @@ class ContainerPath:
     def _key(self) -> tuple[object, ...]:
         return self._container.id, self._path
 
+    def _text(self, other: str | PurePosixPath | ContainerPath) -> str:
+        """Give another path of the same container as text."""
+        if isinstance(other, ContainerPath) and other._container.id != self._container.id:
+            raise InvalidArgument(f"{other!r} is a path of another container")
+        return os.fspath(other) if isinstance(other, str | PurePosixPath) else str(other)
+
     def _made(self, path: PurePosixPath) -> Self:
         return type(self)(self._container, path)
 
@@ -370,11 +377,11 @@ class ContainerPath:
                 return None
             raise
 
-    def _ask(self, task: str, **more: Any) -> jails.Answer:
-        return jails.ask(self._container._jail(), {"task": task, "path": str(self), **more})
+    def _ask(self, task: str, **more: Any) -> workers.Answer:
+        return workers.ask(self._container._jail(), {"task": task, "path": str(self), **more})
 
     def _names(self, task: str, **more: Any) -> list[str]:
         """Give the names that a worker writes, each with a NUL after it."""
         work = {"task": task, "path": str(self), **more}
-        names = jails.read(self._container._jail(), work).split(b"\0")
+        names = workers.read(self._container._jail(), work).split(b"\0")
         return [os.fsdecode(name) for name in names if name]

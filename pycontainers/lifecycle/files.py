@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from pycontainers.errors import ImageError, KernelError, NotSupported
-from pycontainers.lifecycle.jail import ask, finish, host, inside, reader, stream, writer
+from pycontainers.lifecycle.workers import ask, finish, host, inside, reader, stream, writer
 from pycontainers.runtime import content, filetree
 from pycontainers.runtime.filetree import Extraction, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pycontainers.lifecycle.jail import Jail
+    from pycontainers.lifecycle.workers import Jail
 
 _LIMITS: Final = {"entries": 1 << 24, "bytes": 1 << 44}
 _CHUNK: Final = 1 << 20

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import pycontainers as pc
-from pycontainers.lifecycle.jail import Jail
+from pycontainers.lifecycle.workers import Jail
 
 
 def jail_of(container: pc.Container) -> Jail:

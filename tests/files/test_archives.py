@@ -16,7 +16,7 @@ import pytest
 import pycontainers as pc
 from pycontainers.errors import FileMissing, IsDirectory, NoDirectory
 from pycontainers.lifecycle import files
-from pycontainers.lifecycle.jail import Jail
+from pycontainers.lifecycle.workers import Jail
 from tests.files.conftest import Make, jail_of
 
 

@@ -20,7 +20,7 @@ from pycontainers.errors import (
     PyContainersError,
 )
 from pycontainers.lifecycle import files
-from pycontainers.lifecycle.jail import Jail
+from pycontainers.lifecycle.workers import Jail
 from tests.files.conftest import Make, jail_of
 
 OLD = 981_173_106

@@ -203,3 +203,22 @@ def test_it_lists_and_matches(container: pc.Container) -> None:
     for pattern in ("", "/etc/*", "../*"):
         with pytest.raises(pc.InvalidArgument):
             list(root.glob(pattern))
+
+
+def test_paths_of_another_container_are_refused(container: pc.Container, make: Make) -> None:
+    other = make().path("/etc/group")
+
+    assert container.path("//etc") == container.path("/etc")
+    with pytest.raises(pc.InvalidArgument, match="another container"):
+        container.path("/etc/group").rename(other)
+    with pytest.raises(pc.InvalidArgument, match="another container"):
+        container.path("/etc").joinpath(other)
+
+
+def test_a_wrong_encoding_is_told_and_leaves_no_descriptor(container: pc.Container) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+
+    with pytest.raises(LookupError):
+        container.path("/etc/group").open("r", encoding="no-such-encoding")
+
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -326,7 +326,7 @@ def _tree() -> str:
 def _kill(life: Life, running: Running, tree: str | None) -> None:
     """Kill a further program, with every process that it has started."""
     if tree is not None:
-        life.control.kill_tree(life.id, tree)
+        life.control.kill_tree(tree)
     running.signal(signal.SIGKILL)
 
 

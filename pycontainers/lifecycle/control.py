@@ -74,7 +74,7 @@ class Control:
     def note_death(self) -> None:
         """Do nothing: the container's state tells of it."""
 
-    def kill_tree(self, container_id: str, tree: str) -> None:
+    def kill_tree(self, tree: str) -> None:
         """Kill all processes that an executed program has started; no container, no processes."""
         with contextlib.suppress(Conflict):
             self.ask("kill_tree", tree=tree)

@@ -31,7 +31,7 @@ from pycontainers.kernel import processes, sockets
 from pycontainers.kernel.cgroups.base import Usage
 from pycontainers.kernel.processes import Exit
 from pycontainers.lifecycle.spawn import spawn
-from pycontainers.runtime.plan import Plan, Step, pack
+from pycontainers.runtime.plan import Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,9 +60,6 @@ class Server(Protocol):
 
     def note_death(self) -> None:
         """Take note that it serves no more."""
-
-    def kill_tree(self, container_id: str, tree: str) -> None:
-        """Kill all processes that an executed program has started."""
 
 
 class Running:
@@ -316,18 +313,6 @@ class Launcher:
         """
         request = {"op": "start", **plan.plain(), "stdio": len(stdio), "next": following}
         return self._ask(request, [*stdio, *given])
-
-    def execute(
-        self, container_id: str, steps: list[Step], tree: str | None, fds: list[int], stdio: int
-    ) -> Running:
-        """Have a program started in a running container; `tree` names its process tree's cgroup."""
-        packed = [pack(step) for step in steps]
-        request = {"op": "exec", "id": container_id, "steps": packed, "tree": tree, "stdio": stdio}
-        return self._ask(request, fds)
-
-    def kill_tree(self, container_id: str, tree: str) -> None:
-        """Kill all processes that an executed program has started."""
-        self._answer({"op": "kill_tree", "id": container_id, "tree": tree})
 
     def work(self, work: dict[str, Any], fds: list[int]) -> Running:
         """Have a jailed worker started."""

@@ -70,9 +70,6 @@ class Nursery:
     def note_death(self) -> None:
         """Do nothing: a supervisor's end says nothing of the nursery's."""
 
-    def kill_tree(self, container_id: str, tree: str) -> None:
-        """Do nothing: it executes no programs."""
-
     def close(self) -> None:
         """Let the nursery go; it ends when nobody else holds it and no supervisor lives."""
         with self._lock:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from pycontainers.errors import KernelError
 from pycontainers.kernel import mounts, namespaces, processes, sockets
 from pycontainers.kernel.cgroups import base
-from pycontainers.runtime import further, plan, preparation, worker
+from pycontainers.runtime import plan, preparation, worker
 from pycontainers.runtime.answers import failure, io_of, tell
 from pycontainers.runtime.birth import Doing, bring_to_life, give_orders
 from pycontainers.runtime.preparation import Newborn
@@ -45,8 +45,7 @@ class Live:
         self.pid = pid
         self.pidfd = pidfd
         self.channel = channel
-        self.container_id: str | None = None  # of a container's init
-        self.newborn: Newborn | None = None
+        self.newborn: Newborn | None = None  # of a container's init
 
 
 class Launcher:
@@ -61,9 +60,7 @@ class Launcher:
         self.poll.register(zygote.fileno(), select.EPOLLIN)
         self.guard_fd = guard_fd
         self.live: dict[int, Live] = {}
-        self.containers: dict[str, Live] = {}
         self.ranges = IdRanges(run_directory)
-        self.own_pid_namespace = namespaces.open_namespace(os.getpid(), "pid")
         self.detached_layers = preparation.takes_detached_layers()
         self.zygote = zygote
         self.doing = Doing()
@@ -148,8 +145,7 @@ class Launcher:
         if newborn is None:
             return
         live = Live(newborn.pid, newborn.pidfd, channel)
-        live.container_id, live.newborn = request["id"], newborn
-        self.containers[request["id"]] = live
+        live.newborn = newborn
         self.watch(live)
         self.following = request["next"]
         if self.expected is None and self.spare is None:
@@ -226,40 +222,12 @@ class Launcher:
             pid, pidfd, ours = self.take_expected()
             Newborn(pid, pidfd, ours, "", None, detached_layers=False).abort(self.ranges)
 
-    def do_exec(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
-        """Start a further program in a running container."""
-        container = self.containers.get(request["id"])
-        if container is None or container.newborn is None:
-            tell(channel, {"failed": "the container has ended", "errno": 0})
-            return
-        cgroup = container.newborn.cgroup
-        pidfd_within = container.pidfd
-
-        def born(orders: socket.socket) -> tuple[int, int]:
-            self.ready_spare()
-            self.forgo()
-            self.zygote.conceive_within(pidfd_within, orders)
-            return self.zygote.born()
-
-        pid, pidfd, _ = further.start(cgroup, request, fds, born)
-        self.watch(Live(pid, pidfd, channel))
-
-    def do_kill_tree(self, request: dict[str, Any], channel: socket.socket, _: list[int]) -> None:
-        """Kill the process tree of one executed program, wherever its processes hid."""
-        container = self.containers.get(request["id"])
-        if container is not None and container.newborn and container.newborn.cgroup:
-            container.newborn.cgroup.subgroup(request["tree"]).kill()
-        tell(channel, {"done": True})
-        channel.close()
-
     def do_work(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
         """Fork a jailed worker, which answers over the status socket."""
-        container = self.containers.get(request["work"].get("container", ""))
-        container_pidfd = -1 if container is None else container.pidfd
         pid, pidfd = namespaces.clone3(namespaces.CLONE_NEWNS | namespaces.CLONE_NEWNET)
         if pid == 0:
             processes.die_with_parent()
-            worker.run(request["work"], fds, container_pidfd)
+            worker.run(request["work"], fds, -1)
         self.watch(Live(pid, pidfd, channel))
 
     def do_report(self, _: dict[str, Any], channel: socket.socket, __: list[int]) -> None:
@@ -285,7 +253,6 @@ class Launcher:
         if live.newborn is None:
             os.close(live.pidfd)
         else:
-            self.containers.pop(live.container_id or "", None)
             try:
                 if live.newborn.cgroup is not None:
                     usage = live.newborn.cgroup.usage()

@@ -39,10 +39,6 @@ class Zygote:
             self._told = birth
         sockets.send(self._socket, {}, (orders.fileno(),))
 
-    def conceive_within(self, container_pidfd: int, orders: socket.socket) -> None:
-        """Ask for a newborn in the PID namespace of a container."""
-        sockets.send(self._socket, {}, (orders.fileno(), container_pidfd))
-
     def fileno(self) -> int:
         """Give the descriptor that is readable when a newborn is there; for epoll(7)."""
         return self._socket.fileno()
@@ -61,7 +57,6 @@ class Zygote:
 def _serve(requests: socket.socket) -> NoReturn:
     processes.die_with_parent()
     processes.set_name("zygote")
-    own_namespace = namespaces.open_namespace(os.getpid(), "pid")
     flags = 0
     early: list[Step] = []
     while True:
@@ -76,20 +71,15 @@ def _serve(requests: socket.socket) -> NoReturn:
             flags = sum(namespaces.NAMESPACES[name] for name in message["namespaces"])
             early = [plan.unpack(step) for step in message["early"]]
             continue
-        pid, within = -1, len(fds) > 1
+        pid = -1
         try:
-            if within:
-                # The child shall be born in there: one fork less than to join it afterwards.
-                namespaces.setns(fds[1], namespaces.CLONE_NEWPID)
-            pid, pidfd = namespaces.clone3(0 if within else flags, sibling=True)
+            pid, pidfd = namespaces.clone3(flags, sibling=True)
             if pid == 0:
                 processes.die_with_parent()
                 orders = socket.socket(fileno=fds[0])
-                init.await_orders(orders, [] if within else early, fds[1] if within else -1)
+                init.await_orders(orders, early, -1)
         except KernelError as error:
             sockets.send(requests, {"errno": error.errno, "call": error.call})
-        if within:
-            namespaces.setns(own_namespace, namespaces.CLONE_NEWPID)
         if pid > 0:
             sockets.send(requests, {"errno": 0, "pid": pid}, (pidfd,))
             os.close(pidfd)

@@ -14,6 +14,7 @@ import gzip
 import io
 import lzma
 import os
+import select
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -26,6 +27,7 @@ from pycontainers.runtime.filetree import Extraction, Rules
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from pycontainers.lifecycle.launch import Running
     from pycontainers.lifecycle.workers import Jail
 
 _LIMITS: Final = {"entries": 1 << 24, "bytes": 1 << 44}
@@ -117,25 +119,37 @@ def copy_from(
     path, target = inside(source), os.fspath(destination)
     content_only, name = _named(path)
     follow = path.endswith(("/", "/."))
-    told, fd = ask(jail, {"task": "fetch", "path": path, "follow": follow})
-    mode = told["facts"][0]
-    if fd < 0 and not stat.S_ISLNK(mode) and not stat.S_ISDIR(mode):
-        raise KernelError(errno.EINVAL, f"open({path!r}): not a file, link or directory")
+    running, reading = writer(jail, {"task": "fetch", "path": path, "follow": follow})
     try:
         with host(f"open({target!r})"):
-            if stat.S_ISDIR(mode):
-                _receive_tree(jail, path, target, "" if content_only else name)
-            else:
-                _receive_file(fd, told, target, name)
+            if _has_data(reading):
+                _receive_tree(running, reading, target, "" if content_only else name)
+                return
+            told, fd = finish(running)
+            try:
+                _receive_file(fd, told, target, path)
+            finally:
+                if fd >= 0:
+                    os.close(fd)
     finally:
-        if fd >= 0:
-            os.close(fd)
+        os.close(reading)
+        running.wait()
+        running.close()
 
 
-def _receive_file(fd: int, told: dict[str, Any], target: str, name: str) -> None:
+def _has_data(fd: int) -> bool:
+    """Wait for a pipe's first byte or its end: a directory comes as a stream, all else does not."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return any(event & select.POLLIN for _, event in poller.poll())
+
+
+def _receive_file(fd: int, told: dict[str, Any], target: str, path: str) -> None:
     """Put an open file, or a link, where it belongs; it appears when it is whole."""
+    if fd < 0 and told["target"] is None:
+        raise KernelError(errno.EINVAL, f"open({path!r}): not a file, link or directory")
     if Path(target).is_dir():
-        parent = target
+        parent, name = target, _named(path)[1]
     else:
         if target.endswith(("/", "/.")):
             raise KernelError(errno.ENOENT, f"open({target!r})", hint="no such directory")
@@ -176,7 +190,8 @@ def _check_replaceable(name: str, parent_fd: int) -> None:
         raise KernelError(errno.EINVAL, f"rename({name!r}): not a regular file")
 
 
-def _receive_tree(jail: Jail, path: str, target: str, name: str) -> None:
+def _receive_tree(running: Running, reading: int, target: str, name: str) -> None:
+    """Make a directory of what a worker writes: under its name in an existing one."""
     top = True
     if not os.path.lexists(target):
         Path(target).mkdir(0o700)
@@ -191,23 +206,17 @@ def _receive_tree(jail: Jail, path: str, target: str, name: str) -> None:
             above, root = root, os.open(name, _FOLDER, dir_fd=root)
             os.close(above)
         extraction = Extraction(root, "", Rules("caller", False, *_LIMITS.values()))
-        work = {"task": "archive", "path": path, "name": ".", "xattrs": False}
-        running, reading = writer(jail, work)
         try:
             extraction.take(reading, top=top)
-            finish(running)
         except ImageError:
             finish(running)  # a worker that has failed tells why the stream ends
             raise
-        finally:
-            os.close(reading)
-            running.wait()
-            running.close()
+        finish(running)
     finally:
         os.close(root)
     if extraction.passed_over:
         count, first = extraction.passed_over_count, extraction.passed_over[0]
-        raise NotSupported(f"{count} devices were not copied out of {path!r}: {first!r} …")
+        raise NotSupported(f"{count} devices were not copied: {first!r} …")
 
 
 # Archives.

@@ -36,6 +36,20 @@ def _archive(work: Work, fds: list[int]) -> Answer:
     return {}
 
 
+def _fetch(work: Work, fds: list[int]) -> Answer:
+    """Give what a copy is made of: a file's descriptor, a link's target, or to `fds[0]` a tree."""
+    path, last = work["path"], 0 if work["follow"] else os.O_NOFOLLOW
+    fd = lookup.open_path(path, os.O_PATH | last)
+    answer = lookup.told(fd)
+    if stat.S_ISDIR(answer["facts"][0]):
+        return _archive({"path": path, "name": ".", "xattrs": False}, fds)
+    if stat.S_ISREG(answer["facts"][0]):
+        fd = lookup.open_path(path, os.O_RDONLY | last | lookup.CALM)
+        lookup.check_regular(fd, "open", path)
+        answer = lookup.told(fd) | {"descriptor": fd}
+    return answer
+
+
 def _extract(work: Work, fds: list[int]) -> Answer:
     """Make the entries of the archive on `fds[0]` in an existing directory."""
     os.close(lookup.open_path(work["path"], lookup.PLACE))
@@ -144,6 +158,7 @@ def _fill(fd: int, source: int, work: Work) -> None:
 
 TASKS: Final[dict[str, Callable[[Work, list[int]], Answer]]] = {
     "archive": _archive,
+    "fetch": _fetch,
     "extract": _extract,
     "copy_tree": _copy_tree,
     "copy_in": _copy_in,

@@ -135,18 +135,6 @@ def _open_file(work: Work, _: list[int]) -> Answer:
     return {"descriptor": fd}
 
 
-def _fetch(work: Work, _: list[int]) -> Answer:
-    """Give the facts of a path; a regular file's with its descriptor, to be read."""
-    last = 0 if work["follow"] else os.O_NOFOLLOW
-    fd = lookup.open_path(work["path"], os.O_PATH | last)
-    answer = lookup.told(fd)
-    if stat.S_ISREG(answer["facts"][0]):
-        fd = lookup.open_path(work["path"], os.O_RDONLY | last | lookup.CALM)
-        lookup.check_regular(fd, "open", work["path"])
-        answer = lookup.told(fd) | {"descriptor": fd}
-    return answer
-
-
 # Changes.
 
 
@@ -253,7 +241,6 @@ TASKS: Final[dict[str, Callable[[Work, list[int]], Answer]]] = {
     "list": _list,
     "glob": _glob,
     "open": _open_file,
-    "fetch": _fetch,
     "mkdir": _mkdir,
     "touch": _touch,
     "unlink": _unlink,

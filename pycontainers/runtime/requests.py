@@ -67,15 +67,18 @@ class Requests:
             return
         request, fds = received
         act: Callable[[dict[str, Any], socket.socket, list[int]], bool] | None
-        act = getattr(self, f"_do_{request['op']}", None)
+        act = getattr(self, f"_do_{request.get('op')}", None)
         stays = False
         try:
             if act is None:
-                tell(channel, {"failed": f"the supervisor knows no {request['op']!r}", "errno": 0})
+                unknown = f"the supervisor knows no {request.get('op')!r}"
+                tell(channel, {"failed": unknown, "errno": 0})
             else:
                 stays = act(request, channel, fds)
         except OSError as error:
             tell(channel, failure(None, error) | {"doing": f"{request['op']} the container"})
+        except (LookupError, TypeError, ValueError) as error:  # of another version's client
+            tell(channel, {"failed": f"{request['op']}: {error!r}", "errno": 0})
         finally:
             for fd in fds:
                 os.close(fd)
@@ -129,20 +132,31 @@ class Requests:
 
     def _do_stop(self, request: dict[str, Any], channel: socket.socket, _: list[int]) -> bool:
         self._supervisor.stopped, self._supervisor.again = True, False
-        self._supervisor.clients_of_end.append(channel)
+        self._keep(channel, self._supervisor.clients_of_end)
         self._supervisor.stop(request["number"], request["grace"])
         return True
 
     def _do_restart(self, request: dict[str, Any], channel: socket.socket, _: list[int]) -> bool:
         self._supervisor.stopped, self._supervisor.again = False, True
-        self._supervisor.clients_of_start.append(channel)
+        self._keep(channel, self._supervisor.clients_of_start)
         self._supervisor.tell_journal("restart")
         self._supervisor.stop(request["number"], request["grace"])
         return True
 
     def _do_wait(self, _: dict[str, Any], channel: socket.socket, __: list[int]) -> bool:
-        self._supervisor.clients_of_end.append(channel)
+        self._keep(channel, self._supervisor.clients_of_end)
         return True
+
+    def _keep(self, channel: socket.socket, waiting: list[socket.socket]) -> None:
+        """Keep the channel of a client that waits, until it goes."""
+
+        def gone(_events: int) -> None:
+            self._supervisor.loop.remove(channel.fileno())
+            waiting.remove(channel)
+            channel.close()
+
+        waiting.append(channel)
+        self._supervisor.loop.add(channel.fileno(), gone)
 
     def _do_pause(self, _: dict[str, Any], channel: socket.socket, __: list[int]) -> bool:
         if self._refuses(channel, "running"):

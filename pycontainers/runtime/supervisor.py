@@ -272,6 +272,7 @@ class Supervisor:
         attached = [client.channel for client in self.streams.clients]
         for channel in channels:
             if channel not in attached:
+                self.loop.remove(channel.fileno())
                 channel.close()
         channels.clear()
 

@@ -264,7 +264,9 @@ def components(name: bytes) -> tuple[bytes, ...]:
     >>> components(b"./usr//bin/")
     (b'usr', b'bin')
     """
-    parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
+    parts = tuple([part for part in name.split(b"/") if part not in (b"", b".")])
+    if b".." not in parts and b"\0" not in name and len(name) <= _MAX_COMPONENT:
+        return parts
     shown = os.fsdecode(name[:80])
     if b".." in parts:
         raise ImageError(f"the archive has an entry {shown!r} that leads out of its directory")

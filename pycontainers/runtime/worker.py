@@ -82,7 +82,7 @@ def _task(work: dict[str, Any]) -> Task:
         from pycontainers.runtime import connect
 
         return connect.connect
-    if name in ("archive", "extract", "copy_tree", "copy_in"):
+    if name in ("archive", "fetch", "extract", "copy_tree", "copy_in"):
         from pycontainers.runtime import copies
 
         return _named(name, copies.TASKS[name])

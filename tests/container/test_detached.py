@@ -347,6 +347,24 @@ def test_a_wall_clock_limit_ends_it(image: pc.Image, engine: pc.Engine) -> None:
         assert container.result.reason == "timeout"
 
 
+def test_clients_that_give_up_leave_nothing_with_the_supervisor(detached: pc.Container) -> None:
+    control = detached._life().control
+    before = control.ask("report")["fds"]
+    for _ in range(50):
+        with pytest.raises(pc.Timeout):
+            detached.wait(timeout=0)
+    with pytest.raises(pc.LaunchError, match="knows no"):
+        control.ask("nonsense")
+    with pytest.raises(pc.LaunchError, match="number"):
+        control.ask("signal")
+
+    deadline = time.monotonic() + 10
+    while control.ask("report")["fds"] > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert control.ask("report")["fds"] <= before
+    assert detached.status == "running"
+
+
 def test_the_state_file_is_json_for_everybody(detached: pc.Container) -> None:
     path = Path(detached.attrs["directory"], "state.json")
 

@@ -171,7 +171,7 @@ def _receive_file(fd: int, told: dict[str, Any], target: str, path: str) -> None
                     os.utime(made, ns=(mtime_ns, mtime_ns))
                 finally:
                     os.close(made)
-            os.replace(spare, name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
+            content.put(spare, name, parent_fd, told["facts"][6])
         except BaseException:
             os.unlink(spare, dir_fd=parent_fd)
             raise

@@ -315,6 +315,9 @@ class Life:
 
     def remove(self, *, force: bool = False) -> None:
         """Take away all that is of it; raises Conflict where it lives, unless `force`."""
+        if not self.directory.exists():  # its creator was killed before that was made
+            self.services.database.remove_container(self.id)
+            return
         with self.held("removed", ending=force) as (_, found):
             state.store(str(self.directory), found._replace(status="removing"))
             self.tell_journal("destroy")

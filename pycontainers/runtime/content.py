@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 _MOST_SEGMENTS: Final = 100_000
 _PIECE: Final = 64 << 20
 _CHUNK: Final = 1 << 20
+_BIG: Final = 16 << 20
 
 
 def segments(fd: int, facts: os.stat_result) -> list[tuple[int, int]] | None:
@@ -87,3 +89,15 @@ def write_all(target: int, data: bytes) -> int:
     while view:
         view = view[os.write(target, view) :]
     return len(data)
+
+
+def put(spare: str, name: str, parent_fd: int, size: int) -> None:
+    """Give a finished file of that size its name, in place of a file there.
+
+    A big one comes a moment after the old one has gone: where one replaces another, ext4 begins to
+    write it out, and the caller waits (ext4(5), auto_da_alloc).
+    """
+    if size >= _BIG:
+        with contextlib.suppress(OSError):  # whatever keeps it there, replacing it tells
+            os.unlink(name, dir_fd=parent_fd)
+    os.replace(spare, name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)

@@ -107,10 +107,11 @@ def _copy_in(work: Work, fds: list[int]) -> Answer:
         what = lookup.kind(facts.st_mode)
         raise KernelError(errno.EINVAL, f"open({path!r}): {what}, not a regular file")
     spare = f".{os.urandom(12).hex()}"
+    size = 0 if "target" in work else os.fstat(fds[0]).st_size
     try:
         _make(spare, parent_fd, fds, work)
         try:
-            os.replace(spare, name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
+            content.put(spare, name, parent_fd, size)
         except BaseException:
             os.unlink(spare, dir_fd=parent_fd)
             raise

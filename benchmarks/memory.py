@@ -42,22 +42,26 @@ def main() -> None:
         pc.run(TRUE, image=image, engine=engine)
         with pc.Container.run(image, IDLE, engine=engine) as container:
             container.exec(TRUE)
-        before = _engine_memory(set())
+            status = Path(f"/proc/{container.attrs['supervisor'][0]}/status").read_text()
+        # The supervisors' parent, which is nobody's child.
+        nursery = int(status.partition("PPid:")[2].split()[0])
+        before = _engine_memory(nursery, set())
         workloads: set[int] = set()
         for _ in range(int(count)):
             started = stack.enter_context(pc.Container.run(image, IDLE, engine=engine))
             assert started.pid is not None
             workloads.add(started.pid)
-        after = _engine_memory(workloads)
+        after = _engine_memory(nursery, workloads)
     sizes = {"before": before.pss, "own_before": before.own, "after": after.pss}
     print(json.dumps({**sizes, "own_after": after.own, "containers": int(count)}))
 
 
-def _engine_memory(workloads: set[int]) -> Memory:
-    """Add up the memory of this process and its descendants that are no workload."""
+def _engine_memory(nursery: int, workloads: set[int]) -> Memory:
+    """Add up the memory of this process, the nursery and their descendants but for workloads."""
     gc.collect()
     time.sleep(_SETTLING_TIME)
-    parts = [_pss(pid) for pid in _family(os.getpid(), without=workloads)]
+    roots = (os.getpid(), nursery)
+    parts = [_pss(pid) for root in roots for pid in _family(root, without=workloads)]
     return Memory(sum(part.pss for part in parts), sum(part.own for part in parts))
 
 

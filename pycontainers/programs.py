@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, overload
 
 from pycontainers.errors import Conflict, InvalidArgument
 from pycontainers.handle import Handle
+from pycontainers.kernel.cgroups.plain import from_plain
 from pycontainers.lifecycle import output, readiness, values
 from pycontainers.lifecycle.completion import completed, encoded
 from pycontainers.lifecycle.logs import Logs
@@ -355,9 +356,8 @@ def _attached(life: Life, ends: dict[str, int], terminal: tuple[int, int] | None
 
 def _taken(life: Life, previous: Stats | None) -> Stats | None:
     found = life.state()
-    cgroup = life.cgroup()
-    if cgroup is None or found.pid is None:
+    if found.cgroup is None or found.pid is None:
         return None
-    taken = take(cgroup, found.pid, previous, found.started)
+    taken = take(from_plain(found.cgroup), found.pid, previous, found.started)
     # The number may have changed its owner meanwhile.
     return taken if life.state().pid == found.pid else None

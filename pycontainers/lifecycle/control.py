@@ -6,7 +6,6 @@ Each request is a connection of its own, so that any number of threads and proce
 from __future__ import annotations
 
 import contextlib
-import socket
 from typing import TYPE_CHECKING, Any
 
 from pycontainers.errors import Conflict
@@ -14,6 +13,7 @@ from pycontainers.kernel import sockets
 from pycontainers.lifecycle.launch import Running, launch_error
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
 
@@ -61,7 +61,7 @@ class Control:
                 channel = stack.enter_context(self._connected())
                 self._send(channel, request, tuple(given))
                 stack.pop_all()
-            running = Running(self, channel, status, outlives=not with_status)
+            running = Running(channel, status, outlives=not with_status)
         except BaseException:
             if status is not None:
                 status.close()
@@ -70,9 +70,6 @@ class Control:
             if theirs is not None:
                 theirs.close()
         return running
-
-    def note_death(self) -> None:
-        """Do nothing: the container's state tells of it."""
 
     def kill_tree(self, tree: str) -> None:
         """Kill all processes that an executed program has started; no container, no processes."""
@@ -90,13 +87,7 @@ class Control:
             raise self.not_running() from None
 
     def _connected(self) -> socket.socket:
-        channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            channel.connect(self._path)
+            return sockets.connect(self._path)
         except (FileNotFoundError, ConnectionRefusedError):
-            channel.close()
             raise self.not_running() from None
-        except BaseException:
-            channel.close()
-            raise
-        return channel

@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pycontainers.errors import (
     BadExecutable,
@@ -34,6 +34,7 @@ from pycontainers.lifecycle.spawn import spawn
 from pycontainers.runtime.plan import Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _CONTROL_FD: Final = 3
@@ -55,13 +56,6 @@ class End(NamedTuple):
     at: float
 
 
-class Server(Protocol):
-    """What starts processes: this application's launcher, or a container's supervisor."""
-
-    def note_death(self) -> None:
-        """Take note that it serves no more."""
-
-
 class Running:
     """A process that the launcher started: a container's init, a program in it, or a worker.
 
@@ -70,13 +64,13 @@ class Running:
 
     def __init__(
         self,
-        launcher: Server,
         channel: socket.socket,
         status: socket.socket | None = None,
         *,
         outlives: bool = False,
+        on_loss: Callable[[], None] | None = None,
     ) -> None:
-        self.launcher = launcher
+        self._on_loss = on_loss
         self._outlives = outlives  # whether the process may go on when nothing more is told of it
         self.lost = False
         self.is_work = False
@@ -191,8 +185,8 @@ class Running:
     def _lose(self) -> None:
         """Take in that the launcher is gone: what it had started is killed with it, or has been."""
         self.lost = True
-        if self.fileno() >= 0:
-            self.launcher.note_death()
+        if self.fileno() >= 0 and self._on_loss is not None:
+            self._on_loss()
         if self.is_work:
             self.failure = LaunchError(
                 "do the work", 0, "the launcher was killed", hint="try again"
@@ -355,7 +349,7 @@ class Launcher:
     def _ask(self, request: dict[str, Any], fds: list[int]) -> Running:
         channel, their_channel = sockets.pair()
         status, their_status = sockets.pair()
-        running = Running(self, channel, status)
+        running = Running(channel, status, on_loss=self.note_death)
         try:
             with their_status:
                 self._send(request, their_channel, [their_status.fileno(), *fds])

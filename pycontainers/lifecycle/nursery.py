@@ -55,7 +55,7 @@ class Nursery:
         for _ in range(_ATTEMPTS):
             self.ready()
             try:
-                channel = self._connect()
+                channel = sockets.connect(str(self._path))
             except _GONE:  # the run directory may have been cleared under a living nursery
                 self.close()
                 continue
@@ -64,11 +64,8 @@ class Nursery:
             except _GONE:
                 channel.close()
                 continue
-            return Running(self, channel, outlives=True)
+            return Running(channel, outlives=True)
         raise EngineError("the nursery of supervisors ends again and again", hint="try again")
-
-    def note_death(self) -> None:
-        """Do nothing: a supervisor's end says nothing of the nursery's."""
 
     def close(self) -> None:
         """Let the nursery go; it ends when nobody else holds it and no supervisor lives."""
@@ -79,15 +76,6 @@ class Nursery:
         if self._hold is not None:
             self._hold.close()
             self._hold = None
-
-    def _connect(self) -> socket.socket:
-        channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            channel.connect(str(self._path))
-        except BaseException:
-            channel.close()
-            raise
-        return channel
 
     def _found(self) -> socket.socket:
         """Connect and find out where cgroups are; the first to come starts and settles it."""
@@ -112,7 +100,7 @@ class Nursery:
         raise EngineError("the nursery of supervisors can't be started", hint="try again")
 
     def _greeted(self) -> tuple[socket.socket, dict[str, Any]]:
-        hold = self._connect()
+        hold = sockets.connect(str(self._path))
         try:
             return hold, _hello(hold)
         except BaseException:

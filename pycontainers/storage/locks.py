@@ -9,12 +9,10 @@ import errno
 import fcntl
 import os
 import struct
-import time
 from typing import Final
 
 _LAYOUT: Final = "hhqqi4x"  # struct flock: type, whence, start, length, pid
 _WHOLE: Final = (os.SEEK_SET, 0, 0, 0)
-_PAUSE: Final = 0.002
 
 
 def try_lock(path: str) -> int | None:
@@ -34,15 +32,6 @@ def try_lock(path: str) -> int | None:
     except BaseException:
         os.close(fd)
         raise
-    return fd
-
-
-def lock(path: str, patience: float) -> int | None:
-    """Lock a file as `try_lock` does, waiting `patience` seconds for it at the most."""
-    deadline, pause = time.monotonic() + patience, _PAUSE
-    while (fd := try_lock(path)) is None and time.monotonic() < deadline:
-        time.sleep(pause)
-        pause = min(2 * pause, 0.05)
     return fd
 
 

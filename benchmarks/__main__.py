@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks launch`, `images` or `life`."""
+"""The command line of the benchmarks: `python -m benchmarks launch`, images, life or volumes."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ def main() -> int:
     command.add_argument("--quick", action="store_true", help="a tenth of the time")
     command.add_argument("--write", action="store_true", help="put the report into README.md")
     command.set_defaults(measure=_life)
+    command = commands.add_parser("volumes", help="the first use; with docker and podman")
+    command.add_argument("--quick", action="store_true", help="a tenth of the files")
+    command.add_argument("--write", action="store_true", help="put the report into README.md")
+    command.set_defaults(measure=_volumes)
     options = parser.parse_args()
     try:
         options.measure(options)
@@ -60,6 +64,15 @@ def _life(options: argparse.Namespace) -> None:
     print(text)
     if options.write:
         life.write_into(_PAGE, text)
+
+
+def _volumes(options: argparse.Namespace) -> None:
+    from benchmarks import volumes
+
+    text = volumes.run(quick=options.quick)
+    print(text)
+    if options.write:
+        volumes.write_into(_PAGE, text)
 
 
 def _launch(options: argparse.Namespace) -> None:

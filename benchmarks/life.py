@@ -92,7 +92,7 @@ def run(*, quick: bool) -> str:
     Raises BenchmarkError.
     """
     amount = QUICK if quick else FULL
-    with _interruptible(), _memory(), new_scratch() as scratch, contextlib.ExitStack() as stack:
+    with interruptible(), in_memory(), new_scratch() as scratch, contextlib.ExitStack() as stack:
         small, large = _files(scratch, amount)
         contestants = _open(stack, scratch)
         measurement = _Measurement(contestants)
@@ -134,7 +134,7 @@ def _close(contestant: Living) -> None:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let SIGTERM end the run as Ctrl-C does."""
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -144,7 +144,7 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _memory() -> Iterator[None]:
+def in_memory() -> Iterator[None]:
     """Have a tmpfs for the scratch directory, seen by this process and its children only."""
     place = tempfile.gettempdir()
     namespaces.unshare(namespaces.CLONE_NEWNS)

@@ -45,16 +45,18 @@ if TYPE_CHECKING:
     from pycontainers.image import Image
     from pycontainers.lifecycle.events import Event, Events
     from pycontainers.lifecycle.logs import Logs
-    from pycontainers.lifecycle.options import Mount
+    from pycontainers.lifecycle.mounts import Mount
     from pycontainers.lifecycle.policies import Healthcheck, RestartPolicy
     from pycontainers.lifecycle.result import CompletedRun, Usage
     from pycontainers.lifecycle.stats import NetworkStats, Stats, StatsStream
     from pycontainers.lifecycle.streams import DEVNULL, PIPE, STDOUT
     from pycontainers.lifecycle.top import ProcessInfo
+    from pycontainers.network import Member, Network
     from pycontainers.oci.config import ImageConfig
     from pycontainers.path import ContainerPath
     from pycontainers.process import Process
     from pycontainers.registries import Registry
+    from pycontainers.volume import Volume
     from pycontainers.watching import events
 
 __version__ = "0.1.0"
@@ -94,16 +96,18 @@ _HOMES = {
     "image": ("Image",),
     "lifecycle.events": ("Event", "Events"),
     "lifecycle.logs": ("Logs",),
-    "lifecycle.options": ("Mount",),
+    "lifecycle.mounts": ("Mount",),
     "lifecycle.policies": ("Healthcheck", "RestartPolicy"),
     "lifecycle.result": ("CompletedRun", "Usage"),
     "lifecycle.stats": ("NetworkStats", "Stats", "StatsStream"),
     "lifecycle.streams": ("DEVNULL", "PIPE", "STDOUT"),
     "lifecycle.top": ("ProcessInfo",),
+    "network": ("Member", "Network"),
     "oci.config": ("ImageConfig",),
     "path": ("ContainerPath",),
     "process": ("Process",),
     "registries": ("Registry",),
+    "volume": ("Volume",),
     "watching": ("events",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -135,7 +139,9 @@ __all__ = [
     "KernelError",
     "LaunchError",
     "Logs",
+    "Member",
     "Mount",
+    "Network",
     "NetworkNotFound",
     "NetworkStats",
     "NotFound",
@@ -156,6 +162,7 @@ __all__ = [
     "StoreError",
     "Timeout",
     "Usage",
+    "Volume",
     "VolumeNotFound",
     "doctor",
     "events",

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pycontainers.contents import Contents
 from pycontainers.engine import Engine
-from pycontainers.errors import Conflict, ContainerNotFound
-from pycontainers.image import Image
+from pycontainers.errors import Conflict, ContainerNotFound, InvalidArgument
+from pycontainers.image import Image, with_images
+from pycontainers.lifecycle import connections, orders, selection, values
 from pycontainers.lifecycle import options as opts
-from pycontainers.lifecycle import orders, selection, values
 from pycontainers.lifecycle.attached import new_id
 from pycontainers.lifecycle.completion import outcome
 from pycontainers.lifecycle.explain import Explanation
 from pycontainers.lifecycle.life import Life
 from pycontainers.lifecycle.options import Options, RunOptions
+from pycontainers.network import Member
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +56,7 @@ class Container(Contents):
         is in use, ImageNotFound.
         """
         engine = engine or Engine()
-        wanted = Options.of(command, **options)
+        wanted = with_images(Options.of(command, **options), engine)
         source = Image.resolve(image, engine).source()
         life = Life.create(engine.services(), new_id(), wanted, source)
         return cls(engine.root, life.id)
@@ -77,7 +78,7 @@ class Container(Contents):
         try:
             container.start()
         except BaseException:
-            container.remove(force=True, missing_ok=True)
+            container.remove(force=True, volumes=True, missing_ok=True)
             raise
         return container
 
@@ -102,8 +103,8 @@ class Container(Contents):
         """Give the running containers, or all, of every process that uses the data root.
 
         `filters` are Docker's: `id`, `name`, `label`, `status`, `health`, `exited`, `ancestor`,
-        each with one value or several, of which one has to fit (for `label`: all).  A `status` that
-        is asked for looks at all containers.  Raises InvalidArgument for others.
+        `network`, each with one value or several, of which one has to fit (for `label`: all).  A
+        `status` that is asked for looks at all containers.  Raises InvalidArgument for others.
 
         >>> Container.list(all=True, filters={"label": "test"})        # doctest: +SKIP
         """
@@ -195,14 +196,17 @@ class Container(Contents):
         rows, columns = (values.whole("size", n, 1, 1 << 15) for n in (rows, columns))
         self._life().control.ask("resize", rows=rows, columns=columns)
 
-    def remove(self, *, force: bool = False, missing_ok: bool = False) -> None:
+    def remove(
+        self, *, force: bool = False, volumes: bool = False, missing_ok: bool = False
+    ) -> None:
         """Remove the container with all it wrote; when this returns, it does not exist.
 
-        `force` kills it first.  Raises Conflict where it runs, ContainerNotFound where it is gone
-        already unless `missing_ok`.
+        `force` kills it first.  `volumes` takes its volumes without a name too, unless others use
+        them; those with a name stay.  Raises Conflict where it runs, ContainerNotFound where it is
+        gone already unless `missing_ok`.
         """
         try:
-            self._life().remove(force=force)
+            self._life().remove(force=force, volumes=volumes)
         except ContainerNotFound:
             if not missing_ok:
                 raise
@@ -248,6 +252,52 @@ class Container(Contents):
         return self._life().state().pid
 
     @property
+    def ports(self) -> dict[str, _List[tuple[str, int]]]:
+        """What is published while it runs: (host's address, port) for each port as "80/tcp".
+
+        "0.0.0.0" and "::" stand for all of the host's addresses of that version.
+        """
+        life = self._life()
+        found: dict[str, _List[tuple[str, int]]] = {}
+        for port in connections.published(life.state()):
+            hosts = [port.host_address] if port.host_address else ["0.0.0.0", "::"]
+            ends = found.setdefault(f"{port.container_port}/{port.protocol}", [])
+            ends += [(host, port.host_port) for host in hosts]
+        return found
+
+    def port(self, port: int | str) -> int:
+        """Give the host's port that a published port of the container has, as 80 or "53/udp".
+
+        Raises InvalidArgument where it is not published, or the container does not run.
+        """
+        key = str(port) if "/" in str(port) else f"{port}/tcp"
+        ends = self.ports.get(key)
+        if not ends:
+            raise InvalidArgument(f"port: {key} of {self._life().label} is not published now")
+        return ends[0][1]
+
+    @property
+    def ip(self) -> str | None:
+        """Its first address in its first network; None where it is in none."""
+        endpoints = self._life().services.networks.tables.of_container(self.id)
+        return next((address for one in endpoints for address in one.addresses), None)
+
+    @property
+    def networks(self) -> dict[str, Member]:
+        """Its places in networks, by the networks' names."""
+        tables = self._life().services.networks.tables
+        return {
+            network.name: Member.of(place)
+            for place in tables.of_container(self.id)
+            for network in tables.find(place.network)
+        }
+
+    @property
+    def network_key(self) -> str:
+        """What the option `network` of another container takes to share this one's network."""
+        return f"container:{self.id}"
+
+    @property
     def labels(self) -> dict[str, str]:
         """The labels."""
         labels: dict[str, str] = self._life().summary["labels"]
@@ -288,10 +338,13 @@ class Container(Contents):
             "created": row.created,
             "owner": owner,
             **summary,
+            "options": life.options.packed(),  # of this version, whichever has created it
             "argv": list(life.argv()),
             "layers": list(life.source.layers),
             "directory": str(life.directory),
             **life.state()._asdict(),
+            "ports": self.ports,
+            "networks": {name: member._asdict() for name, member in self.networks.items()},
         }
 
     def __enter__(self) -> Self:
@@ -303,7 +356,7 @@ class Container(Contents):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.remove(force=True, missing_ok=True)
+        self.remove(force=True, volumes=True, missing_ok=True)
 
     def __repr__(self) -> str:
         try:

@@ -18,8 +18,10 @@ import attrs
 from pycontainers.command import run
 from pycontainers.engine import Engine
 from pycontainers.errors import KernelError, NotSupported, PyContainersError
-from pycontainers.kernel import capabilities, syscall
+from pycontainers.kernel import capabilities, links, namespaces, syscall
 from pycontainers.kernel.cgroups.host import find_host
+from pycontainers.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
+from pycontainers.net import firewall
 from pycontainers.storage.root import default_path, run_directory
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ def doctor() -> Report:
     findings = [_attempt(*probe) for probe in _PROBES]
     findings += [*_trials(), *_cgroups()]
     findings.append(_attempt("a container", _container, "see what is missing above", True))
-    return Report(tuple(findings))
+    return Report((*findings, *_networks()))
 
 
 def _attempt(name: str, probe: Callable[[], str], fix: str, required: bool) -> Finding:
@@ -179,14 +181,58 @@ def _existing(path: Path) -> str:
     return str(path)
 
 
-def _container() -> str:
+def _container(network: str = "none") -> str:
     """Run what the README runs first, in a data root that is taken away again."""
     with tempfile.TemporaryDirectory(prefix="pycontainers-doctor-") as root:
         with Engine(root=root) as engine:
-            result = run(["true"], engine=engine, timeout=_PATIENCE)
+            result = run(["true"], engine=engine, network=network, timeout=_PATIENCE)
         if not result.ok:
             raise NotSupported(f"/bin/true ended with {result.exit_code}")
     return "one has run and left nothing"
+
+
+def _networks() -> list[Finding]:
+    """Have networks tried by an interpreter apart, and look at the firewall if it can use them."""
+    program = "from pycontainers import diagnosis; diagnosis.try_networks()"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([_PACKAGE, *sys.path])},
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            check=True,
+        )
+        tried = Finding(**json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        tried = Finding("networks", False, f"they can't be tried: {error}", _NETWORKS_FIX, False)
+    if not tried.ok:
+        return [tried]
+    return [tried, _attempt("forwarding", _forwarding, _FORWARDING_FIX, False)]
+
+
+def try_networks() -> None:
+    """Print the finding about networks; this process has a network of its own from then on."""
+    found = _attempt("networks", _networked, _NETWORKS_FIX, False)
+    print(json.dumps(attrs.asdict(found)))
+
+
+def _networked() -> str:
+    with Netlink(NETLINK_ROUTE) as netlink:
+        try:
+            netlink.ask([links.delete(_NOBODY)])
+        except KernelError as error:
+            raise NotSupported(f"this process may not change its network: {error}") from None
+    namespaces.unshare(namespaces.CLONE_NEWNET)
+    _container(network="bridge")
+    return "a container was connected: bridge, veth, nftables"
+
+
+def _forwarding() -> str:
+    with Netlink(NETLINK_NETFILTER) as netlink:
+        if strict := firewall.foreign_drops(netlink):
+            raise NotSupported(f"packets of containers are dropped by {'; '.join(strict)}")
+    return "no other nftables drop what containers send"
 
 
 def _cgroups() -> list[Finding]:
@@ -222,6 +268,15 @@ _FIXES: Final = {
     "detached layers": "nothing need be done: before Linux 6.15 layers are attached first",
     "seccomp filters": "use a kernel with CONFIG_SECCOMP_FILTER",
 }
+_NOBODY: Final = "pc"  # an interface that there is not
+_NETWORKS_FIX: Final = (
+    "grant CAP_NET_ADMIN: run as root; modprobe bridge veth nf_tables; in a container, run it"
+    " privileged"
+)
+_FORWARDING_FIX: Final = (
+    "accept there what comes from and goes to interfaces pc*; for Docker's: iptables -I DOCKER-USER"
+    " -i pc+ -j ACCEPT; iptables -I DOCKER-USER -o pc+ -j ACCEPT; for IPv6 so with ip6tables"
+)
 _PROBES: Final[tuple[tuple[str, Callable[[], str], str, bool], ...]] = (
     ("machine", _machine, "use x86-64 or arm64", True),
     ("rights", _rights, "run as root; in a container, as a privileged one", True),

@@ -71,7 +71,7 @@ class Engine:
             attached.remove()
         for life in services.own_lives():
             with contextlib.suppress(ContainerNotFound):  # another thread was faster
-                life.remove(force=True)
+                life.remove(force=True, volumes=True)
         services.close()
 
     def __enter__(self) -> Self:

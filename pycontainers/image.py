@@ -275,7 +275,7 @@ class Image:
         result: CompletedRun[str] = run_once(  # type: ignore[assignment]  # text=True gives texts
             Engine(root=self.root).services(),
             self.source(),
-            Options.of(command, **options),
+            with_images(Options.of(command, **options), Engine(root=self.root)),
             feed=encoded(input),
             text=True,
             stderr=PIPE,
@@ -448,3 +448,22 @@ class Image:
             return " ".join(["<Image", *self.tags, short]) + ">"
         except ImageNotFound:
             return f"<Image {short} removed>"
+
+
+def with_images(options: Options, engine: Engine) -> Options:
+    """Give the options with the layers of the images that are mounted.
+
+    For the rooms of this library.  Raises ImageNotFound.
+    """
+    if all(mount.kind != "image" for mount in options.mounts):
+        return options
+    mounts = []
+    for mount in options.mounts:
+        if mount.kind == "image" and not mount.layers:
+            found = Image.resolve(mount.source, engine)
+            mounts.append(attrs.evolve(mount, source=found.id, layers=found.source().layers))
+        else:
+            mounts.append(mount)
+        if not all(Path(layer).is_dir() for layer in mounts[-1].layers):
+            raise ImageNotFound(f"the image {mount.source} has been removed")
+    return attrs.evolve(options, mounts=tuple(mounts))

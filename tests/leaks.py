@@ -6,20 +6,32 @@ from this one, cgroups of containers without a process, and descriptors of this 
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import sqlite3
-import subprocess
 import time
 from pathlib import Path
 
 import pycontainers as pc
 from pycontainers import engine as engines
-from pycontainers.kernel import syscall
+from pycontainers.errors import KernelError
+from pycontainers.kernel import links, nftables, syscall
+from pycontainers.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
+from pycontainers.runtime import firewall
 
 _PR_SET_CHILD_SUBREAPER = 36
 _OURS = ("anon_inode:[pidfd]", "anon_inode:[fscontext]",
          "/memfd:", "net:[", "user:[", "mnt:[", "pid:[", "cgroup:[")  # fmt: skip
+
+_SETS = {
+    firewall.ROUTED: (
+        *firewall.PUBLISHED.values(),
+        *firewall.PUBLISHED_ANY.values(),
+        *firewall.PRIORITIES.values(),
+        *("networks", "within", "internal", "host_access", "subnets4", "subnets6"),
+    ),
+    firewall.BRIDGED: tuple(firewall.BOUND.values()),
+}
 
 Stock = dict[str, set[str]]
 
@@ -36,9 +48,9 @@ def snapshot() -> Stock:
         "mounts": _mounts(),
         "cgroups": _cgroups(),
         "processes": {name for pid in family if (name := _helper(pid))},
-        "links": set(os.listdir("/sys/class/net")),
+        "links": _links(),
         "network namespaces": _network_namespaces(family),
-        "firewall tables": _firewall_tables(),
+        "firewall": firewall_entries(),
         "descriptors": _descriptors(),
     }
 
@@ -142,11 +154,22 @@ def _network_namespaces(family: set[int]) -> set[str]:
     return found - {os.readlink("/proc/self/ns/net")}
 
 
-def _firewall_tables() -> set[str]:
-    if shutil.which("nft") is None:
-        return set()
-    listed = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
-    return {line for line in listed.stdout.splitlines() if "pycontainers" in line}
+def _links() -> set[str]:
+    with Netlink(NETLINK_ROUTE) as netlink:
+        return {link.name for link in links.links(netlink)}
+
+
+def firewall_entries() -> set[str]:
+    """Name our tables, and every element of their sets."""
+    found = set()
+    with Netlink(NETLINK_NETFILTER) as netlink:
+        for table, names in _SETS.items():
+            with contextlib.suppress(KernelError):  # it is not there, or goes now
+                for name in names:
+                    for key, target in nftables.elements(netlink, table, name):
+                        found.add(f"{name} of {table}: {key!r} {target!r}")
+                found.add(str(table))
+    return found
 
 
 def _descriptors() -> set[str]:

@@ -36,14 +36,19 @@ def complain(error: BaseException) -> None:
 
 
 def each(names: Iterable[str], act: Callable[[pc.Container], object], *, tell: bool = True) -> int:
-    """Do something with each container and print its name; one that fails keeps no other from it.
+    """Do something with each container, as `each_name` does."""
+    return each_name(names, lambda name: act(pc.Container.get(name)), tell=tell)
+
+
+def each_name(names: Iterable[str], act: Callable[[str], object], *, tell: bool = True) -> int:
+    """Do something with each name and print it; one that fails keeps no other from it.
 
     Gives the exit code.
     """
     failed = False
     for name in names:
         try:
-            act(pc.Container.get(name))
+            act(name)
         except pc.PyContainersError as error:
             complain(error)
             failed = True

@@ -71,7 +71,7 @@ def _do_update(args: Namespace) -> int:
 
 def _add_rm(parser: ArgumentParser) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="kill it first; gone is fine")
-    parser.add_argument("-v", "--volumes", action="store_true", help="as by default: it has none")
+    parser.add_argument("-v", "--volumes", action="store_true", help="volumes without a name too")
     names(parser)
 
 
@@ -79,7 +79,8 @@ def _do_rm(args: Namespace) -> int:
     failed = False
     for name in args.names:
         try:
-            pc.Container.get(name).remove(force=args.force, missing_ok=args.force)
+            container = pc.Container.get(name)
+            container.remove(force=args.force, volumes=args.volumes, missing_ok=args.force)
         except pc.ContainerNotFound as error:
             complain(error)
             failed = failed or not args.force

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)")
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_NO_VOLUMES: Final = "there are no named volumes yet: a host's path begins with /, . or ~"
 
 
 def duration(text: str) -> float:
@@ -140,9 +139,6 @@ def add_options(parser: ArgumentParser) -> None:
     add_limits(parser)
     several("-e", "--env", dest="env", metavar="NAME[=VALUE]", help="a variable")
     several("--env-file", dest="env_files", metavar="FILE", help="a file of variables")
-    several("-v", "--volume", dest="volumes", metavar="SRC:DST[:ro]", help="bind mount a host path")
-    several("--mount", dest="mounts", metavar="type=bind,src=…,dst=…", help="a bind mount or tmpfs")
-    several("--tmpfs", dest="tmpfs", metavar="PATH[:size=…]", help="mount a tmpfs")
     several("--ulimit", dest="ulimits", metavar="NAME=SOFT[:HARD]", help="a resource limit")
     several("--device", dest="devices", metavar="SRC[:DST[:rwm]]", help="a device of the host's")
     several("--sysctl", dest="sysctls", metavar="NAME=VALUE", help="a kernel parameter")
@@ -156,7 +152,6 @@ def add_options(parser: ArgumentParser) -> None:
     add("-w", "--workdir", metavar="DIR", help="working directory")
     add("-u", "--user", help="user, as name, uid or uid:gid")
     add("-h", "--hostname", help="host name")
-    add("--network", "--net", metavar="none|host", help="its own empty network, or the host's")
     add("--shm-size", metavar="SIZE", help="size of /dev/shm")
     add("--userns", metavar="auto|host", help="user namespace of its own, or the host's")
     add("--entrypoint", help='the program, instead of the image\'s; "" for none')
@@ -185,7 +180,7 @@ def options(args: Namespace) -> RunOptions:
 
     The container is a detached one: it lives on when the command line has done its part.
     """
-    direct = "name workdir user hostname network shm_size userns stop_signal stop_timeout timeout"
+    direct = "name workdir user hostname shm_size userns stop_signal stop_timeout timeout"
     found: dict[str, Any] = {**limits(args), "detach": True}
     for name in (*direct.split(), "cap_add", "cap_drop", "devices"):
         if getattr(args, name):
@@ -197,10 +192,6 @@ def options(args: Namespace) -> RunOptions:
     found["labels"] = pairs("--label", args.labels, empty=True)
     found["sysctls"] = pairs("--sysctl", args.sysctls)
     found["ulimits"] = {k: _ulimit(v) for k, v in pairs("--ulimit", args.ulimits).items()}
-    found["tmpfs"] = ()
-    found["mounts"] = [
-        *map(_volume, args.volumes), *map(_mount, args.mounts), *map(_tmpfs, args.tmpfs)
-    ]  # fmt: skip
     if found.get("memory") is None and "memory_swap" in found:
         raise pc.InvalidArgument("--memory-swap needs --memory, which it includes")
     if found.get("pids") in (-1, 0):
@@ -210,46 +201,6 @@ def options(args: Namespace) -> RunOptions:
     if (check := _healthcheck(args)) is not None:
         found["healthcheck"] = check
     return cast("RunOptions", found | _security(args.security) | _log(args.log_options))
-
-
-def _volume(text: str) -> pc.Mount:
-    source, *rest = text.split(":")
-    if not rest or not source.startswith(("/", ".", "~")):
-        raise pc.InvalidArgument(f"--volume: {text!r} is not SRC:DST[:ro]", hint=_NO_VOLUMES)
-    mode = set(rest[1].split(",")) if len(rest) > 1 else set()
-    if len(rest) > 2 or mode - {"ro", "rw"}:
-        raise pc.InvalidArgument(f"--volume: {text!r} is not SRC:DST[:ro]")
-    return pc.Mount.bind(Path(source).expanduser(), rest[0], read_only="ro" in mode)
-
-
-def _mount(text: str) -> pc.Mount:
-    given = pairs("--mount", text.split(","), empty=True)
-    names = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly",
-             "tmpfs-size": "size", "tmpfs-mode": "mode"}  # fmt: skip
-    known = {names.get(key, key): value for key, value in given.items()}
-    kind, target = known.pop("type", "volume"), known.pop("target", "")
-    if kind == "bind" and not known.keys() - {"source", "readonly"}:
-        read_only = known.get("readonly", "false") in ("", "true", "1")
-        return pc.Mount.bind(known.get("source", ""), target, read_only=read_only)
-    if kind == "tmpfs" and not known.keys() - {"size", "mode"}:
-        return _memory(target, known)
-    hint = _NO_VOLUMES if kind == "volume" else "type is bind or tmpfs"
-    raise pc.InvalidArgument(f"--mount: {text!r} can't be understood", hint=hint)
-
-
-def _tmpfs(text: str) -> pc.Mount:
-    target, _, rest = text.partition(":")
-    given = pairs("--tmpfs", [item for item in rest.split(",") if item], empty=True)
-    if unknown := given.keys() - {"size", "mode", "rw"}:
-        raise pc.InvalidArgument(f"--tmpfs: there is no {sorted(unknown)[0]!r}")
-    return _memory(target, given)
-
-
-def _memory(target: str, given: dict[str, str]) -> pc.Mount:
-    mode = given.get("mode", "1777")
-    if not mode or set(mode) - set("01234567"):
-        raise pc.InvalidArgument(f"the mode {mode!r} of a tmpfs is no octal number")
-    return pc.Mount.tmpfs(target, size=given.get("size"), mode=int(mode, 8))
 
 
 def _ulimit(text: str) -> tuple[int, int]:

@@ -16,10 +16,11 @@ from pycontainers.cli.commands import Command, complain, names
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _PS: Final = {"CONTAINER ID": "ID", "IMAGE": "Image", "COMMAND": "Command",
-              "CREATED": "RunningFor", "STATUS": "Status", "NAMES": "Names"}  # fmt: skip
+              "CREATED": "RunningFor", "STATUS": "Status", "PORTS": "Ports",
+              "NAMES": "Names"}  # fmt: skip
 _STATS: Final = {"CONTAINER ID": "ID", "NAME": "Name", "CPU %": "CPUPerc",
                  "MEM USAGE / LIMIT": "MemUsage", "MEM %": "MemPerc", "NET I/O": "NetIO",
                  "BLOCK I/O": "BlockIO", "PIDS": "PIDs"}  # fmt: skip
@@ -65,9 +66,18 @@ def _row(attrs: dict[str, Any], args: Namespace, titles: dict[str, str]) -> dict
         "Status": _status(attrs),
         "Names": attrs["name"] or "",
         "Labels": ",".join(f"{key}={value}" for key, value in attrs["labels"].items()),
-        "Networks": attrs["options"]["network"],
+        "Ports": tables.ports(attrs["ports"]),
+        "Networks": _networks(attrs),
         "Mounts": ",".join(mount["target"] for mount in attrs["options"]["mounts"]),
     }
+
+
+def _networks(attrs: dict[str, Any]) -> str:
+    """Give the names of a container's networks, or what it has instead of any."""
+    first: str = attrs["options"]["network"][0]
+    if first in ("none", "host") or first.startswith("container:"):
+        return first
+    return ",".join(attrs["networks"])
 
 
 def _title(image: str) -> str:
@@ -98,16 +108,22 @@ def _status(attrs: dict[str, Any]) -> str:
     return str(status).capitalize()
 
 
-def _add_inspect(parser: ArgumentParser) -> None:
-    parser.add_argument("-f", "--format", metavar="TEMPLATE", help="as '{{.status}}', or json")
-    names(parser)
+def add_inspect(parser: ArgumentParser, what: str = "container") -> None:
+    """Let a command of the inspect kind take its flags and names."""
+    parser.add_argument("-f", "--format", metavar="TEMPLATE", help="as '{{.name}}', or json")
+    names(parser, what=what)
 
 
 def _do_inspect(args: Namespace) -> int:
+    return inspect(args, lambda name: pc.Container.get(name).attrs)
+
+
+def inspect(args: Namespace, facts: Callable[[str], dict[str, Any]]) -> int:
+    """Print what is known of objects by their names, and give the exit code."""
     found, failed = [], False
     for name in args.names:
         try:
-            found.append(pc.Container.get(name).attrs)
+            found.append(facts(name))
         except pc.PyContainersError as error:
             complain(error)
             failed = True
@@ -337,7 +353,7 @@ def _do_events(args: Namespace) -> None:
 
 COMMANDS: Final = (
     Command("ps", "list containers", _add_ps, _do_ps),
-    Command("inspect", "print all that is known of containers", _add_inspect, _do_inspect),
+    Command("inspect", "print all that is known of containers", add_inspect, _do_inspect),
     Command("logs", "print what a container has written", _add_logs, _do_logs),
     Command("stats", "print what containers use", _add_stats, _do_stats),
     Command("top", "list a container's processes", _add_top, _do_top),

@@ -10,7 +10,16 @@ import traceback
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import pycontainers as pc
-from pycontainers.cli import containers, contents, images, looking, running, system
+from pycontainers.cli import (
+    containers,
+    contents,
+    images,
+    looking,
+    networks,
+    running,
+    system,
+    volumes,
+)
 from pycontainers.cli.commands import complain
 
 if TYPE_CHECKING:
@@ -31,6 +40,8 @@ _COMMANDS: Final[dict[str, Command]] = {
         *looking.COMMANDS,
         *contents.COMMANDS,
         *images.COMMANDS,
+        *networks.COMMANDS,
+        *volumes.COMMANDS,
         *system.COMMANDS,
     )
 }
@@ -38,13 +49,22 @@ _GROUPS: Final[dict[str, tuple[str, dict[str, str]]]] = {
     "container": (
         "commands on containers",
         {name: name for name in "run create start stop restart kill pause unpause wait rm logs "
-         "attach exec stats top diff cp export commit rename update".split()}
+         "attach exec stats top diff port cp export commit rename update".split()}
         | {"ls": "ps", "inspect": "inspect", "prune": "container prune"},
     ),
     "image": (
         "commands on images",
         {name: name for name in "pull push tag load save import history".split()}
         | {"ls": "images", "rm": "rmi", "prune": "image prune", "inspect": "image inspect"},
+    ),
+    "network": (
+        "commands on networks",
+        {name: f"network {name}"
+         for name in "create ls inspect rm prune connect disconnect".split()},
+    ),
+    "volume": (
+        "commands on volumes",
+        {name: f"volume {name}" for name in "create ls inspect rm prune".split()},
     ),
     "system": (
         "commands on all of it",

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import pycontainers as pc
-from pycontainers.cli import flags, terminal
+from pycontainers.cli import flags, mounts, networks, terminal
 from pycontainers.cli.commands import Command, each
 
 if TYPE_CHECKING:
@@ -31,11 +31,15 @@ def _add_keys(parser: ArgumentParser) -> None:
 
 def _add_create(parser: ArgumentParser) -> None:
     flags.add_options(parser)
+    mounts.add_options(parser)
+    networks.add_options(parser)
     _add_program(parser)
 
 
 def _add_run(parser: ArgumentParser) -> None:
     flags.add_options(parser)
+    mounts.add_options(parser)
+    networks.add_options(parser)
     parser.add_argument("-d", "--detach", action="store_true", help="print the id and leave it")
     _add_proxy(parser)
     _add_keys(parser)
@@ -50,7 +54,10 @@ def _add_proxy(parser: ArgumentParser) -> None:
 
 def _create(args: Namespace) -> pc.Container:
     image = None if args.image == _HOST else args.image
-    return pc.Container.create(image, args.words or None, **flags.options(args))
+    options = flags.options(args)
+    options.update(mounts.options(args))
+    options.update(networks.options(args))
+    return pc.Container.create(image, args.words or None, **options)
 
 
 def _do_create(args: Namespace) -> None:
@@ -72,7 +79,7 @@ def _do_run(args: Namespace) -> int:
             stdin=args.interactive, terminal=terminal.window() if args.tty else None
         )
     except BaseException:
-        container.remove(force=True, missing_ok=True)
+        container.remove(force=True, volumes=True, missing_ok=True)
         raise
     return _follow(container, process, args, keys, interactive=args.interactive)
 
@@ -101,7 +108,7 @@ def _follow(
         code = process.wait()
         process.close()
         if options["auto_remove"]:
-            container.remove(force=True, missing_ok=True)
+            container.remove(force=True, volumes=True, missing_ok=True)
         return code
     process.detach()
     if outcome == "detached":

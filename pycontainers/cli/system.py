@@ -21,17 +21,26 @@ _VERSION: Final = {"PYCONTAINERS": "Version", "PYTHON": "Python", "KERNEL": "Ker
 def _add_prune(parser: ArgumentParser) -> None:
     add_prune(parser)
     parser.add_argument("-a", "--all", action="store_true", help="all images that are not used")
+    parser.add_argument("--volumes", action="store_true", help="volumes without a name too")
     parser.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE",
                         help="only containers that fit")  # fmt: skip
 
 
 def _do_prune(args: Namespace) -> int:
     images = "that no container uses" if args.all else "without a tag"
-    if not agreed(args, f"all containers that do not run, and all images {images}"):
+    networks = "all networks that no container is in"
+    volumes = ", all volumes without a name that no container uses" if args.volumes else ""
+    if not agreed(
+        args, f"all containers that do not run, {networks}{volumes}, and all images {images}"
+    ):
         return 1
     removed = pc.Container.prune(filters=flags.filters(args.filter))
     if removed:
         print("Deleted Containers:", *removed, "", sep="\n")
+    if unused := pc.Network.prune():
+        print("Deleted Networks:", *unused, "", sep="\n")
+    if args.volumes and (nameless := pc.Volume.prune()):
+        print("Deleted Volumes:", *nameless, "", sep="\n")
     print(f"Total reclaimed space: {tables.size(pc.Image.prune(all=args.all).bytes)}")
     return 0
 
@@ -40,7 +49,7 @@ def _do_df(args: Namespace) -> None:
     containers = pc.Container.list(all=True)
     running = sum(one.status in ("running", "paused", "restarting") for one in containers)
     used = {container.image for container in containers}
-    images = pc.Image.list()
+    images, volumes = pc.Image.list(), pc.Volume.list()
     rows = [
         {
             "Type": "Images",
@@ -53,6 +62,12 @@ def _do_df(args: Namespace) -> None:
             "TotalCount": str(len(containers)),
             "Active": str(running),
             "Size": "--",
+        },
+        {
+            "Type": "Local Volumes",
+            "TotalCount": str(len(volumes)),
+            "Active": str(sum(bool(volume.containers) for volume in volumes)),
+            "Size": tables.size(sum(volume.usage() for volume in volumes)),
         },
     ]
     tables.show(rows, _DF, args)

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pycontainers as pc
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping, Sequence
 
-_FIELD: Final = re.compile(r"\{\{\s*(json\s+)?\.([\w.]*)\s*\}\}")
+_FIELD: Final = re.compile(r"\{\{\s*(json\s+)?\.([\w.-]*)\s*\}\}")
 _AGES: Final = (("year", 31536000), ("month", 2592000), ("week", 604800), ("day", 86400),
                 ("hour", 3600), ("minute", 60), ("second", 1))  # fmt: skip
 _SHORT: Final = 12
@@ -64,7 +64,7 @@ def fill(template: str, row: Mapping[str, Any]) -> str:
                     f"--format: there is no {match[0]}", hint=f"there are {known}"
                 )
             found = found[name]
-        if match[1] or isinstance(found, dict | list):
+        if match[1] or isinstance(found, dict | list | tuple):
             return json.dumps(found, ensure_ascii=False)
         return str(found)
 
@@ -79,16 +79,19 @@ def fill(template: str, row: Mapping[str, Any]) -> str:
 
 
 def _table(heads: list[str], cells: list[list[str]]) -> None:
-    if sys.stdout.isatty() and _drawn(heads, cells):
-        return
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    if sys.stdout.isatty() and _drawn(heads, cells, sum(widths) + 3 * len(widths)):
+        return
     for row in (heads, *cells):
         padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         print("   ".join(padded).rstrip())
 
 
-def _drawn(heads: list[str], cells: list[list[str]]) -> bool:
-    """Draw the table with rich; False where that is not installed."""
+def _drawn(heads: list[str], cells: list[list[str]], width: int) -> bool:
+    """Draw the table with rich, as wide as it is: ids stay in one piece where the terminal folds.
+
+    False where rich is not installed.
+    """
     try:
         from rich.console import Console
         from rich.table import Table
@@ -100,7 +103,7 @@ def _drawn(heads: list[str], cells: list[list[str]]) -> bool:
         table.add_column(head, overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    Console(width=width).print(table)
     return True
 
 
@@ -128,6 +131,50 @@ def command(words: Sequence[str], args: Namespace) -> str:
     if not args.no_trunc and len(text) > _LONGEST:
         text = text[: _LONGEST - 1] + "…"
     return f'"{text}"'
+
+
+class _Ports(NamedTuple):
+    """Successive ports of one of the host's addresses: `more` after the first."""
+
+    protocol: str
+    address: str
+    host: int
+    inside: int
+    more: int = 0
+
+    def __str__(self) -> str:
+        host, inside = (_range(first, first + self.more) for first in (self.host, self.inside))
+        return f"{end(self.address, host)}->{inside}/{self.protocol}"
+
+
+def ports(published: Mapping[str, Sequence[tuple[str, int]]]) -> str:
+    """Give what a container publishes as Docker's ps does, with a range for successive ports.
+
+    >>> ports({"80/tcp": [("::", 8080)], "81/tcp": [("::", 8081)], "53/udp": [("::1", 53)]})
+    '[::1]:53->53/udp, [::]:8080-8081->80-81/tcp'
+    """
+    found: list[_Ports] = []
+    for one in sorted(
+        _Ports(protocol, address, host, int(number))
+        for number, _, protocol in (key.partition("/") for key in published)
+        for address, host in published[f"{number}/{protocol}"]
+    ):
+        if found and one == found[-1]._replace(host=one.host, inside=one.inside, more=0):
+            step = found[-1].more + 1
+            if (one.host, one.inside) == (found[-1].host + step, found[-1].inside + step):
+                found[-1] = found[-1]._replace(more=step)
+                continue
+        found.append(one)
+    return ", ".join(map(str, sorted(found, key=lambda one: (one.inside, one.protocol))))
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def end(address: str, port: int | str) -> str:
+    """Give an address and a port as one text, IPv6 in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def span(seconds: float) -> str:

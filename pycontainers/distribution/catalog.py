@@ -103,8 +103,8 @@ def prune(services: Services, *, all: bool) -> Collected:
 
 def used(services: Services) -> set[str]:
     """Give the ids of the images that containers use."""
-    rows = services.database.containers()
-    return {json.loads(row.options).get("image", "") for row in rows}
+    known = [json.loads(row.options) for row in services.database.containers()]
+    return {image for one in known for image in (one.get("image", ""), *one.get("images", ()))}
 
 
 @contextlib.contextmanager

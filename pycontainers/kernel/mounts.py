@@ -118,12 +118,14 @@ def set_attributes(
     clear: int = 0,
     userns_fd: int | None = None,
     recursive: bool = False,
+    propagation: int = 0,
 ) -> None:
     """Change a mount's MOUNT_ATTR_… attributes; `userns_fd` makes it idmapped (mount_setattr(2)).
 
     A mount can be given an id map once, while it is detached, and on file systems that know it.
+    `propagation` is MS_PRIVATE or MS_SLAVE, 0 leaves it as it is (mount_namespaces(7)).
     """
-    attributes = _MountAttr(attr_set=add, attr_clr=clear)
+    attributes = _MountAttr(attr_set=add, attr_clr=clear, propagation=propagation)
     if userns_fd is not None:
         attributes.attr_set |= MOUNT_ATTR_IDMAP
         attributes.userns_fd = userns_fd

@@ -5,16 +5,20 @@ namespaces(7), user_namespaces(7), clone(2), setns(2).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
 import signal
 import socket
 import struct
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pycontainers.errors import InvalidArgument, KernelError
 from pycontainers.kernel import syscall
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CLONE_NEWTIME: Final = 0x00000080
 CLONE_PIDFD: Final = 0x00001000
@@ -114,6 +118,35 @@ def setns(fd: int, flags: int) -> None:
     All of a pidfd's namespaces are joined in one step or not at all.
     """
     syscall.setns(fd, flags)
+
+
+@contextlib.contextmanager
+def entered(fd: int, flags: int) -> Iterator[None]:
+    """Be in the namespace that `fd` refers to for a while, or in those of a pidfd's process.
+
+    Then in the own ones again.  The process must be single-threaded, and `flags` may name network,
+    mount and PID namespaces only; none changes nothing.  With the mount namespace the working
+    directory becomes its root, there and afterwards.
+
+    >>> with entered(pidfd, CLONE_NEWNET):              # doctest: +SKIP
+    ...     socket.socket()
+    """
+    own_fds = [
+        (open_namespace(os.getpid(), name), flag)
+        for name, flag in NAMESPACES.items()
+        if flag & flags
+    ]
+    try:
+        if flags:
+            setns(fd, flags)
+        try:
+            yield
+        finally:
+            for own_fd, flag in own_fds:
+                setns(own_fd, flag)
+    finally:
+        for own_fd, _ in own_fds:
+            os.close(own_fd)
 
 
 def write_id_maps(pid: int, uid_map: list[IdMap], gid_map: list[IdMap]) -> None:

@@ -23,6 +23,7 @@ RESOLVE_NO_MAGICLINKS: Final = 0x02
 RESOLVE_NO_SYMLINKS: Final = 0x04
 RESOLVE_BENEATH: Final = 0x08
 RESOLVE_IN_ROOT: Final = 0x10
+_LINKS: Final = 40  # followed in one path, as the kernel does
 
 
 class _OpenHow(ctypes.Structure):
@@ -58,7 +59,19 @@ def open_without_magic(path: str, flags: int) -> int:
 
     >>> os.close(open_without_magic("/usr", os.O_PATH))
     """
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS)
+    return _open_resolving(path, flags, RESOLVE_NO_MAGICLINKS)
+
+
+def open_without_links(path: str, flags: int) -> int:
+    """Open `path` as open(2) does, but through no link in any of its components (ELOOP).
+
+    >>> os.close(open_without_links("/usr", os.O_PATH))
+    """
+    return _open_resolving(path, flags, RESOLVE_NO_SYMLINKS)
+
+
+def _open_resolving(path: str, flags: int, resolve: int) -> int:
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
     try:
         return syscall.openat2(
             syscall.AT_FDCWD, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)
@@ -70,41 +83,41 @@ def open_without_magic(path: str, flags: int) -> int:
 def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
     """Open the directory `path` below `root_fd`, made with its parents where it is missing.
 
-    Existing symbolic links are followed inside the root.  The caller closes the descriptor.
+    Symbolic links are followed inside the root, and what they lead to is made there as well.  The
+    caller closes the descriptor.
     """
-    try:
-        return open_in(root_fd, path, os.O_PATH | os.O_DIRECTORY)
-    except KernelError as error:
-        if error.errno != errno.ENOENT:
-            raise
-    parent, _, name = path.rstrip("/").rpartition("/")
-    parent_fd = make_directories(root_fd, parent or "/", mode)
-    try:
-        os.mkdir(name, mode, dir_fd=parent_fd)
-    except FileExistsError:
-        pass  # a dangling link, or another process was faster: the next line tells
-    finally:
-        os.close(parent_fd)
-    return open_in(root_fd, path, os.O_PATH | os.O_DIRECTORY)
+    return _make(root_fd, path, os.O_PATH | os.O_DIRECTORY, mode, _LINKS)
 
 
 def make_file(root_fd: int, path: str) -> int:
     """Open the file `path` below `root_fd` as a mount point, made empty where it is missing."""
+    return _make(root_fd, path, os.O_PATH, 0o644, _LINKS)
+
+
+def _make(root_fd: int, path: str, flags: int, mode: int, links: int) -> int:
     try:
-        return open_in(root_fd, path, os.O_PATH)
+        return open_in(root_fd, path, flags)
     except KernelError as error:
-        if error.errno != errno.ENOENT:
+        if error.errno != errno.ENOENT or not links:
             raise
-    parent, _, name = path.rpartition("/")
-    parent_fd = make_directories(root_fd, parent or "/")
+    parent, _, name = path.rstrip("/").rpartition("/")
+    parent_fd = _make(root_fd, parent or "/", os.O_PATH | os.O_DIRECTORY, 0o755, links)
     try:
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open(name, flags, 0o644, dir_fd=parent_fd))
+        if flags & os.O_DIRECTORY:
+            os.mkdir(name, mode, dir_fd=parent_fd)
+        else:
+            making = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(name, making, mode, dir_fd=parent_fd))
     except FileExistsError:
-        pass
+        with contextlib.suppress(OSError):  # no link: another process was faster
+            target = os.readlink(name, dir_fd=parent_fd)
+            path = target if target.startswith("/") else f"{parent}/{target}"
+            links -= 1
+    else:
+        links = 0
     finally:
         os.close(parent_fd)
-    return open_in(root_fd, path, os.O_PATH)
+    return _make(root_fd, path, flags, mode, links)
 
 
 def read_in(root_fd: int, path: str, limit: int) -> bytes:

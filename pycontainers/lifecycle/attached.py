@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import Conflict, EngineError
 from pycontainers.lifecycle import compile as compiling
-from pycontainers.lifecycle import request
+from pycontainers.lifecycle import mounts, names, placing, request, volumes, wires
 from pycontainers.runtime import plan
 from pycontainers.storage.database import ContainerRow
 
@@ -45,6 +45,7 @@ class Attached:
         self.timed_out = False
         self.removed = False
         self._cgroup_name = ""
+        self._volumes: dict[str, str] = {}
         self._attempts = 0
         self._lock = threading.RLock()
 
@@ -59,38 +60,51 @@ class Attached:
         """Give the plan of a start, and the descriptors that it takes."""
         template, given = self.services.template(self.options, self.source)
         self.cgroup = self.services.cgroup(self._cgroup_name)
-        upper = None if self.options.ephemeral else str(self.services.snapshots.path(self.id))
+        directory = str(self.services.snapshots.path(self.id))
+        bridged = self.options.is_bridged
         made = compiling.personal(
             template,
             self.id,
             self.cgroup.plain() if self.cgroup else None,
-            upper,
+            None if self.options.ephemeral else directory,
             self.options.hostname or self.id[:12],
+            files=directory,
+            wires=wires.connects(self.services, self.id, self.options) if bridged else (),
         )
-        return made, given
+        places = volumes.places(self.services, self._volumes)
+        return placing.with_volumes(made, places), given
 
     # The course of its life.
 
     def create(self) -> None:
         """Write the container's row, after everything that can be refused has been looked at."""
         services = self.services
+        self.options = mounts.with_own(self.options, self.source.config)
         services.template(self.options, self.source)
+        wanted = volumes.choose(services, self.options)
+        self._volumes = {target: volume.name for target, volume in wanted.items()}
         self._cgroup_name = services.cgroup_name()
         self.cgroup = services.cgroup(self._cgroup_name)
-        services.database.add_container(
-            ContainerRow(
-                id=self.id,
-                name=self.options.name,
-                owner_pid=services.process,
-                owner_start=services.process_start,
-                created=self.created,
-                cgroup=json.dumps(self.cgroup.plain()) if self.cgroup else "",
-                options=json.dumps(
-                    {**request.summary(self.options, self.source.image), "oneshot": True}
-                ),
-            )
+        row = ContainerRow(
+            id=self.id,
+            name=self.options.name,
+            owner_pid=services.process,
+            owner_start=services.process_start,
+            created=self.created,
+            cgroup=json.dumps(self.cgroup.plain()) if self.cgroup else "",
+            options=json.dumps(
+                {**request.summary(self.options, self.source.image), "oneshot": True}
+            ),
         )
         services.attached[self.id] = self
+        if not self.options.is_bridged:
+            services.volumes.add_container(row, wanted.values())
+            return
+        with services.networks.joining(self.options.network) as networks:
+            services.volumes.add_container(row, wanted.values())
+            wires.join(services, self.id, self.options, networks)
+        services.snapshots.make_home(self.id)
+        wires.come(services, self.id, self.options)
 
     def start(self, stdio: list[int]) -> Running:
         """Start the program on these streams, which stay the caller's; raises LaunchError later.
@@ -105,6 +119,7 @@ class Attached:
             self.timed_out = False
             if not self.options.ephemeral:
                 self.services.snapshots.prepare(self.id)
+            volumes.fill(self.services, self.options, self.source, self._volumes)
             self.running = self._launch(stdio)
         return self.running
 
@@ -134,9 +149,13 @@ class Attached:
                 return
             self._must_not_run("removed")
             self._let_go()
-            if not self.options.ephemeral:
+            if self.options.is_bridged or not self.options.ephemeral:
                 self.services.snapshots.remove(self.id)
-            self.services.database.remove_container(self.id)
+            known = bool(self.options.name or self.options.aliases)
+            left = wires.networks_of(self.services, self.id) if known else []
+            self.services.volumes.remove_container(self.id, volumes=True)
+            if left:
+                names.announce(self.services, left)
             self.services.attached.pop(self.id, None)
             self.removed = True
 
@@ -173,6 +192,7 @@ class Attached:
             return
         if self.running.lost:
             self.services.forget_dead_launcher()
+            wires.release(self.services, self.id)
             if self.cgroup is not None:
                 self.cgroup.kill()
                 self.cgroup.remove()

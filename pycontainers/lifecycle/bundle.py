@@ -13,7 +13,7 @@ import attrs
 from pycontainers.errors import InvalidArgument
 from pycontainers.kernel.cgroups.base import Limits
 from pycontainers.lifecycle import compile as compiling
-from pycontainers.lifecycle import output, seccomp
+from pycontainers.lifecycle import output, placing, seccomp, volumes
 from pycontainers.lifecycle.attached import new_id
 from pycontainers.lifecycle.completion import completed
 from pycontainers.lifecycle.streams import PIPE, Streams, run_to_end
@@ -60,8 +60,10 @@ def write_bundle(
     profile = "unconfined" if options.privileged else options.seccomp
     mapped = any(entry.type == "user" for entry in spec.linux.namespaces)
     mapping = (runtime.IDMapping(0, _FIRST_ID, _RANGE),) if mapped else ()
+    places = volumes.places(life.services, life.volumes)
     spec = attrs.evolve(
         spec,
+        mounts=placing.portable(spec.mounts, places),
         process=attrs.evolve(spec.process, user=runtime.User(uid, gid)),
         root=attrs.evolve(spec.root, path=str(Path(rootfs).absolute())),
         linux=attrs.evolve(

@@ -11,13 +11,16 @@ import attrs
 
 from pycontainers.errors import NotSupported
 from pycontainers.kernel import capabilities, mounts
+from pycontainers.lifecycle import placing
 from pycontainers.lifecycle.security import DEFAULT_DEVICES
-from pycontainers.runtime import plan
+from pycontainers.runtime import plan, wiring
+from pycontainers.runtime.mounting import CloneTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pycontainers.oci import runtime
+    from pycontainers.runtime.mounting import Tree
 
 _NAMESPACES: Final = {
     "mount": "mnt",
@@ -27,14 +30,6 @@ _NAMESPACES: Final = {
     "uts": "uts",
     "ipc": "ipc",
 }
-_FLAGS: Final = {  # option: (flag of mount(2), attribute of mount_setattr(2))
-    "ro": (mounts.MS_RDONLY, mounts.MOUNT_ATTR_RDONLY),
-    "nosuid": (mounts.MS_NOSUID, mounts.MOUNT_ATTR_NOSUID),
-    "nodev": (mounts.MS_NODEV, mounts.MOUNT_ATTR_NODEV),
-    "noexec": (mounts.MS_NOEXEC, mounts.MOUNT_ATTR_NOEXEC),
-}
-_IGNORED: Final = {"rw", "suid", "dev", "exec", "bind", "rbind", "idmap", "ridmap", "rprivate",
-                   "private", "relatime", "strictatime"}  # fmt: skip
 _RLIM_INFINITY: Final = (1 << 64) - 1
 
 
@@ -74,16 +69,20 @@ def compile_plan(container_id: str, spec: runtime.Spec, place: Place) -> plan.Pl
         if entry.path:
             raise NotSupported(f"joining the namespace {entry.path} is not supported")
     birth = _birth(spec)
-    trees = _Trees(first=int(_has_dev(spec)))
-    root, mount_steps = _root(spec, place), _mount_steps(spec, place, trees)
+    trees, own_trees = _Trees(first=int(_has_dev(spec))), _Trees(first=0)
+    ready = _can_be_ready(spec, place)
+    own = _own_mounts(spec, place) if ready else []
+    shared = [mount for mount in spec.mounts if mount not in own]
+    root, mount_steps = _root(spec, place), _mount_steps(spec, place, shared, trees)
     enter = [*_cgroup_steps(spec, place), *_enter_steps(spec), *mount_steps, *_hiding_steps(spec)]
     enter.append(_bound(spec.process))
     cgroup = [] if place.cgroup is None else [plan.MakeCgroup(place.limits)]
-    if _can_be_ready(spec, place):
+    if ready:
         launcher = [*cgroup, *birth.launcher, root, *trees.steps]
         birth = plan.Birth(birth.namespaces, launcher, [*birth.init, *enter])
-        beside: list[plan.Beside] = [*_limit_steps(spec)]
-        steps = [*_naming_steps(spec), *_process_steps(spec, place)]
+        late = [plan.TakeTrees(), *_mount_steps(spec, place, own, own_trees)] if own else []
+        beside: list[plan.Beside] = [*_limit_steps(spec), *own_trees.steps]
+        steps = [*_naming_steps(spec), *late, *_process_steps(spec, place)]
     else:
         beside = [*cgroup, *_limit_steps(spec), root, *trees.steps]
         steps = [*_naming_steps(spec), *enter, *_process_steps(spec, place)]
@@ -93,11 +92,18 @@ def compile_plan(container_id: str, spec: runtime.Spec, place: Place) -> plan.Pl
 def _can_be_ready(spec: runtime.Spec, place: Place) -> bool:
     """Whether the root file system is the same for every container alike, so that a spare has it.
 
-    What a container writes to on disk is its own, and what the caller mounts may change.
+    What a container writes to on disk is its own.  What is mounted for it alone comes later, but
+    can't where its target may have to be made in a root that is read-only by then.
     """
     if place.directory is not None or place.upper is not None:
         return False
-    return all(not _is_bind(mount) or mount.source in place.trees for mount in spec.mounts)
+    return not (spec.root.readonly and _own_mounts(spec, place))
+
+
+def _own_mounts(spec: runtime.Spec, place: Place) -> list[runtime.Mount]:
+    """Give the mounts of files that are not the image's; others are mounted on a host's /sys."""
+    lasting = {*place.trees, "/sys"}
+    return [m for m in spec.mounts if placing.is_tree(m) and m.source not in lasting]
 
 
 def personal(
@@ -107,12 +113,24 @@ def personal(
     upper: str | None,
     hostname: str,
     terminal: tuple[int, int] | None = None,
+    *,
+    files: str = "",
+    wires: Sequence[plan.Wire] = (),
 ) -> plan.Plan:
-    """Give the plan of one container from that of another which differs in these only."""
-    beside: list[plan.Beside] = [
-        step._replace(upper=upper) if isinstance(step, plan.MountRoot) else step
-        for step in template.beside
-    ]
+    """Give the plan of one container from that of another which differs in these only.
+
+    `files` is the directory of what is mounted from the container's own.
+    """
+    beside: list[plan.Beside] = [*wires]
+    for own in template.beside:
+        if isinstance(own, plan.MountRoot):
+            beside.append(own._replace(upper=upper))
+        elif isinstance(own, plan.MakeCgroup):
+            beside.insert(0, own)
+        elif isinstance(own, CloneTree) and not own.source.startswith("/"):
+            beside.append(own._replace(source=f"{files}/{own.source}"))
+        else:
+            beside.append(own)
     steps: list[plan.Step] = []
     for step in template.steps:
         if isinstance(step, plan.SetHostname):
@@ -147,9 +165,14 @@ def _birth(spec: runtime.Spec) -> plan.Birth:
         init.append(plan.RaiseLoopback())
     init.append(plan.NewSession())
     # Before the root changes: the kernel allows a new /proc only where an unhidden one is in sight.
-    init.append(plan.OpenKernelFilesystems(any(m.type == "sysfs" for m in spec.mounts)))
+    init.append(plan.OpenKernelFilesystems(_has_own_sysfs(spec)))
     names = [_NAMESPACES[kind] for kind in kinds if kind in _NAMESPACES]
     return plan.Birth(names, launcher, init)
+
+
+def _has_own_sysfs(spec: runtime.Spec) -> bool:
+    owned = any(entry.type == "network" for entry in spec.linux.namespaces)
+    return owned and any(mount.type == "sysfs" for mount in spec.mounts)
 
 
 def _limit_steps(spec: runtime.Spec) -> list[plan.SetLimit]:
@@ -211,61 +234,36 @@ class _Trees:
     """The mounts that the launcher makes, numbered as init will receive them."""
 
     def __init__(self, *, first: int) -> None:
-        self.steps: list[plan.CloneTree] = []
+        self.steps: list[Tree | wiring.MountSysfs] = []
         self._first = first
 
-    def add(self, step: plan.CloneTree) -> int:
+    def add(self, step: Tree | wiring.MountSysfs) -> int:
         self.steps.append(step)
         return self._first + len(self.steps) - 1
 
 
-def _mount_steps(spec: runtime.Spec, place: Place, trees: _Trees) -> list[plan.Step]:
+def _mount_steps(
+    spec: runtime.Spec, place: Place, wanted: Sequence[runtime.Mount], trees: _Trees
+) -> list[plan.Step]:
     steps: list[plan.Step] = []
-    for mount in spec.mounts:
-        flags, attributes, data = _mount_options(mount.options)
+    for mount in wanted:
+        if mount.type == "sysfs" and not _has_own_sysfs(spec):
+            steps.append(plan.AttachTree(trees.add(wiring.MountSysfs()), mount.destination))
+            continue
         if mount.type in ("proc", "sysfs"):
             continue
         if mount.type == "cgroup":
             if place.hierarchies is not None:
                 steps.append(plan.MountCgroups(list(place.hierarchies)))
-        elif _is_bind(mount):
-            index = trees.add(
-                plan.CloneTree(
-                    mount.source,
-                    None,
-                    mount.destination,
-                    attributes,
-                    recursive="bind" not in mount.options,
-                    idmapped=_wants_idmap(mount.options),
-                )
-            )
+        elif placing.is_tree(mount):
+            index = trees.add(placing.tree(mount))
             steps.append(plan.AttachTree(index, mount.destination))
         elif mount.destination == "/dev" and mount.type == "tmpfs":
             steps.append(plan.AttachTree(0, "/dev"))
         else:
+            flags, _, data = placing.parsed(mount.options)
             steps.append(plan.MountNew(mount.type, mount.destination, flags, ",".join(data)))
     return steps
-
-
-def _is_bind(mount: runtime.Mount) -> bool:
-    return mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options
-
-
-def _wants_idmap(options: Sequence[str]) -> bool:
-    return "ridmap" in options or "idmap" in options
-
-
-def _mount_options(options: Sequence[str]) -> tuple[int, int, list[str]]:
-    flags = attributes = 0
-    data = []
-    for option in options:
-        if option in _FLAGS:
-            flag, attribute = _FLAGS[option]
-            flags |= flag
-            attributes |= attribute
-        elif option not in _IGNORED:
-            data.append(option)
-    return flags, attributes, data
 
 
 def _nodes(devices: Sequence[runtime.Device]) -> list[tuple[str, str, int, int, int]]:

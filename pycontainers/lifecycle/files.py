@@ -259,14 +259,17 @@ def put_archive(
     jail: Jail,
     path: str | os.PathLike[str],
     data: bytes | BinaryIO | str | os.PathLike[str],
+    *,
+    top: bool = False,
 ) -> None:
     """Unpack a tar archive into an existing directory, with the owners that it says.
 
     It is given as bytes, a binary file or the path of one; gzip, bzip2 and xz are undone.  No entry
-    leads out of the root, through whatever links.  Raises ImageError for what is no archive,
-    KernelError.
+    leads out of the root, through whatever links.  With `top` the directory itself gets what the
+    archive says of it.  Raises ImageError for what is no archive, KernelError.
     """
-    work = {"task": "extract", "path": inside(path), "owner": "archive", "limits": _LIMITS}
+    work = {"task": "extract", "path": inside(path), "owner": "archive", "limits": _LIMITS,
+            "top": top}  # fmt: skip
     with contextlib.ExitStack() as stack:
         if isinstance(data, (str, os.PathLike)):
             with host(f"open({os.fspath(data)!r})"):

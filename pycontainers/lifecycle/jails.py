@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pycontainers.errors import Conflict, NotSupported
+from pycontainers.lifecycle import placing, volumes
+from pycontainers.runtime import plan
 
 if TYPE_CHECKING:
     from pycontainers.lifecycle.launch import Running
     from pycontainers.lifecycle.life import Life
+    from pycontainers.runtime.mounting import Tree
 
 
 class Jail:
@@ -37,20 +40,19 @@ class Jail:
             )
         with life.held("worked on") as (lock_fd, _):
             life.services.snapshots.prepare(life.id)
+            volumes.fill(life.services, life.options, life.source, life.volumes)
             asked = {
                 **work,
                 "jail": "root",
                 "lower": list(life.source.layers),
                 "upper": str(life.directory),
-                "binds": self._binds(),
+                "trees": [plan.pack(step) for step in self._trees()],
                 "read_only": life.options.read_only,
             }
             # The worker has the lock with it, and so nothing starts before it has done.
             return life.services.launcher().work(asked, [*fds, lock_fd])
 
-    def _binds(self) -> list[tuple[str, str, bool]]:
-        return [
-            (mount.source, mount.destination, "ro" in mount.options)
-            for mount in self._life.spec.mounts
-            if mount.type == "bind"
-        ]
+    def _trees(self) -> list[Tree]:
+        life = self._life
+        places = volumes.places(life.services, life.volumes)
+        return placing.trees(life.spec.mounts, places, str(life.directory))

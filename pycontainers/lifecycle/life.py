@@ -18,11 +18,21 @@ from typing import TYPE_CHECKING, Any, Final
 from pycontainers.errors import Conflict, ContainerNotFound, LaunchError, StoreError, Timeout
 from pycontainers.kernel import processes
 from pycontainers.kernel.cgroups.plain import from_plain
-from pycontainers.lifecycle import orders, request
+from pycontainers.lifecycle import (
+    connections,
+    mounts,
+    names,
+    netoptions,
+    orders,
+    request,
+    volumes,
+    wires,
+)
 from pycontainers.lifecycle.control import Control
 from pycontainers.lifecycle.options import Options
 from pycontainers.lifecycle.source import Source
 from pycontainers.lifecycle.updates import changed_limits
+from pycontainers.net.reservation import reserve
 from pycontainers.runtime import journal, plan, state
 from pycontainers.runtime.state import State
 from pycontainers.storage import locks
@@ -66,7 +76,10 @@ class Life:
 
         Raises InvalidArgument, NotSupported, Conflict where the name is in use, StoreError.
         """
+        options = mounts.with_own(connections.resolved(services, options), source.config)
+        options = netoptions.with_exposed(options, source.config)
         services.template(options, source, accounting=True)
+        wanted = volumes.choose(services, options)
         row = ContainerRow(
             id=container_id,
             name=options.name,
@@ -79,16 +92,24 @@ class Life:
                     **request.summary(options, source.image),
                     "options": options.packed(),
                     "source": source.packed(),
+                    "volumes": {target: volume.name for target, volume in wanted.items()},
                 }
             ),
         )
         try:
-            services.database.add_container(row)
+            connections.place(services, row, options, wanted.values())
         except Conflict:
             services.recover()  # the name may be that of a container whose owner was killed
-            services.database.add_container(row)
+            connections.place(services, row, options, wanted.values())
         life = cls(services, row)
-        services.snapshots.make_home(container_id)
+        try:
+            services.snapshots.make_home(container_id)
+            if options.is_bridged:
+                wires.come(services, container_id, options)
+        except BaseException:
+            services.snapshots.remove(container_id)
+            services.volumes.remove_container(container_id, volumes=True)
+            raise
         life.tell_journal("create")
         return life
 
@@ -110,6 +131,12 @@ class Life:
         return request.make_spec(
             self.options, self.source.config, container_id=self.id, trees=self.source.trees
         )
+
+    @property
+    def volumes(self) -> dict[str, str]:
+        """The names of its volumes by the targets of their mounts."""
+        names: dict[str, str] = self._known.get("volumes", {})
+        return names
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -161,6 +188,8 @@ class Life:
     def _settled(self) -> State:
         """Write down how a container ended whose supervisor did not live to; its lock is held."""
         found = state.load(str(self.directory))
+        if found.cgroup is not None or found.lives:
+            wires.release(self.services, self.id)
         if found.cgroup is not None:
             cgroup = from_plain(found.cgroup)
             cgroup.kill()
@@ -224,22 +253,29 @@ class Life:
         """Start the program, with a client attached to the streams that `attach` names.
 
         Returns once it has been executed.  The descriptors stay the caller's.  Raises LaunchError,
-        Conflict where it lives.
+        Conflict where it lives, or a port of the host is in use.
         """
-        with self.held("started") as (lock_fd, found):
-            made, given = orders.make_plan(self, terminal)
+        with (
+            self.held("started") as (lock_fd, found),
+            reserve(self.options.ports) as reservation,
+        ):
+            volumes.fill(self.services, self.options, self.source, self.volumes)
+            made, given = orders.make_plan(self, terminal, reservation.published)
+            ports = [list(port) for port in reservation.published]
             # Before it is made: whoever finds the supervisor dead then knows what is left.
-            state.store(str(self.directory), found._replace(cgroup=made.cgroup))
+            state.store(str(self.directory), found._replace(cgroup=made.cgroup, ports=ports))
             if not self.options.ephemeral:
                 self.services.snapshots.prepare(self.id)
-            names = None if attach is None else list(attach)
-            order = orders.make_order(self, made, names)
-            owner_fds = self._owner() if order["attached"] else []
-            fds = [lock_fd, *owner_fds, *(attach or {}).values(), *given]
+            streams = None if attach is None else list(attach)
+            order = orders.make_order(self, made, streams, reservation)
+            own_fds = self._owner() if order["attached"] else []
             try:
+                own_fds += connections.shared_fds(self)
+                held_fds = [sock.fileno() for sock in reservation.sockets]
+                fds = [lock_fd, *own_fds, *held_fds, *(attach or {}).values(), *given]
                 running = self.services.nursery.supervise(order, fds)
             finally:
-                for fd in owner_fds:
+                for fd in own_fds:
                     os.close(fd)
         try:
             running.wait_started()
@@ -313,10 +349,13 @@ class Life:
                     running.close()
         self.start().close()
 
-    def remove(self, *, force: bool = False) -> None:
-        """Take away all that is of it; raises Conflict where it lives, unless `force`."""
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Take away all that is of it; raises Conflict where it lives, unless `force`.
+
+        `volumes` takes its volumes without a name too, where nobody else uses them.
+        """
         if not self.directory.exists():  # its creator was killed before that was made
-            self.services.database.remove_container(self.id)
+            self.services.volumes.remove_container(self.id, volumes=volumes)
             return
         with self.held("removed", ending=force) as (_, found):
             state.store(str(self.directory), found._replace(status="removing"))
@@ -326,7 +365,10 @@ class Life:
             except StoreError:
                 state.store(str(self.directory), found._replace(status="dead"))
                 raise
-            self.services.database.remove_container(self.id)
+            left = wires.networks_of(self.services, self.id) if self.options.is_bridged else []
+            self.services.volumes.remove_container(self.id, volumes=volumes)
+            if left:
+                names.announce(self.services, left)
 
     def _end_now(self) -> None:
         """Have it end for good, with or without its supervisor's consent."""
@@ -353,6 +395,8 @@ class Life:
     def rename(self, name: str) -> None:
         """Give it another name; raises Conflict where that is in use."""
         self.services.database.rename_container(self.id, name)
+        if self.options.is_bridged:
+            names.announce(self.services, wires.networks_of(self.services, self.id))
         self.tell_journal("rename", oldName=self.row.name or "", name=name)
         with contextlib.suppress(Conflict):
             self.control.ask("rename", name=name)
@@ -368,7 +412,8 @@ class Life:
         try:
             self.services.template(self.options, self.source, accounting=True)
             if self.state().lives:
-                made, _ = orders.make_plan(self)
+                published = connections.published(self.state())
+                made, _ = orders.make_plan(self, published=published)
                 self.control.ask(
                     "update",
                     limits=changed_limits(before, self.options)._asdict(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import InvalidArgument
+from pycontainers.lifecycle import netoptions
 from pycontainers.lifecycle.attached import Attached, new_id
 from pycontainers.lifecycle.completion import completed
 from pycontainers.lifecycle.options import Options
@@ -63,7 +64,12 @@ _DEFAULTS: Final = Options()
 
 def _check(options: Options) -> None:
     """Refuse what has no meaning for a container that is gone when the call returns."""
-    for name in ("detach", "auto_remove", "restart", "healthcheck"):
+    if netoptions.shared(options.network) is not None:
+        raise InvalidArgument(
+            f"network: run() can't be given {options.network[0]}",
+            hint="Container.run(image, command, network=…) can",
+        )
+    for name in ("detach", "auto_remove", "restart", "healthcheck", "ports", "publish_all"):
         if getattr(options, name) != getattr(_DEFAULTS, name):
             raise InvalidArgument(
                 f"{name}: run() waits for the program's end and removes the container",

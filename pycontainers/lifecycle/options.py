@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict
 
 import attrs
 
 from pycontainers.errors import InvalidArgument
-from pycontainers.lifecycle import values
+from pycontainers.lifecycle import mounts, netoptions, values
+from pycontainers.lifecycle.mounts import Mount
 from pycontainers.lifecycle.policies import NO_RESTART, Healthcheck, RestartPolicy
+from pycontainers.net import ports
+from pycontainers.net.ports import Port
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from pycontainers.lifecycle.mounts import Volumes
+    from pycontainers.lifecycle.netoptions import NetworkOption
+    from pycontainers.net.ports import Ports
 
 Size: TypeAlias = int | str
 Command: TypeAlias = str | Sequence[str]
@@ -27,47 +33,6 @@ _KEPT_LOGS: Final = 3
 _LEAST_LOG: Final = 4096
 
 
-@attrs.frozen
-class Mount:
-    """One mount of a container; made by `bind` and `tmpfs`."""
-
-    kind: Literal["bind", "tmpfs"]
-    target: str
-    source: str = ""
-    read_only: bool = False
-    size: int | None = None
-    mode: int = 0o1777
-
-    @classmethod
-    def bind(cls, source: str | os.PathLike[str], target: str, *, read_only: bool = False) -> Mount:
-        """Show the host's directory or file `source` at `target`, with all mounts below it.
-
-        Ids are mapped: what the container's root writes belongs to root on the host.  Raises
-        InvalidArgument where the source is missing.
-
-        >>> Mount.bind("/usr/share", "/data", read_only=True).target
-        '/data'
-        """
-        path = Path(source).absolute()
-        if not path.exists():
-            raise InvalidArgument(f"mounts: the source {path} does not exist")
-        return cls("bind", values.inside("mounts", target, mount=True), str(path), read_only)
-
-    @classmethod
-    def tmpfs(cls, target: str, *, size: Size | None = None, mode: int = 0o1777) -> Mount:
-        """Mount an empty file system in memory at `target`, of at most `size` bytes.
-
-        >>> Mount.tmpfs("/tmp", size="16m").size
-        16777216
-        """
-        return cls(
-            "tmpfs",
-            values.inside("tmpfs", target, mount=True),
-            size=None if size is None else values.size("tmpfs", size),
-            mode=values.whole("tmpfs mode", mode, 0, 0o7777),
-        )
-
-
 class RunOptions(TypedDict, total=False):
     """The options that `run`, `Container.create` and `Container.run` have in common."""
 
@@ -77,8 +42,19 @@ class RunOptions(TypedDict, total=False):
     workdir: str | None
     user: str | int | None
     hostname: str | None
-    network: Literal["none", "host"]
+    network: NetworkOption | None
+    ports: Ports
+    publish_all: bool
+    ip: str | None
+    ip6: str | None
+    mac: str | None
+    aliases: Sequence[str]
+    dns: Sequence[str]
+    extra_hosts: Mapping[str, str] | Sequence[str]
+    network_rate: int | str | None
+    network_priority: int | None
     mounts: Sequence[Mount]
+    volumes: Volumes
     tmpfs: Mapping[str, Size | None] | Sequence[str]
     memory: Size | None
     memory_swap: Size | None
@@ -127,19 +103,6 @@ class UpdateOptions(TypedDict, total=False):
     restart: str | Mapping[str, Any] | RestartPolicy | None
 
 
-def _tmpfs(value: Mapping[str, Size | None] | Sequence[str]) -> tuple[Mount, ...]:
-    if isinstance(value, Mapping):
-        return tuple(Mount.tmpfs(target, size=size) for target, size in value.items())
-    return tuple(Mount.tmpfs(target) for target in value)
-
-
-def _mounts(value: Sequence[Mount]) -> tuple[Mount, ...]:
-    for mount in values.listed("mounts", value):
-        if not isinstance(mount, Mount):
-            raise InvalidArgument(f"mounts: expected a Mount, not {mount!r}")
-    return tuple(value)
-
-
 def _log_size(value: Size) -> int:
     number = values.size("log_max_size", value)
     if number < _LEAST_LOG:
@@ -166,7 +129,8 @@ def stop_signal(value: str | int) -> int:
 
 _OPTIONAL: Final = frozenset(
     "name entrypoint workdir user hostname memory memory_swap cpus cpu_shares cpuset pids "
-    "io_weight stop_signal timeout healthcheck".split()
+    "io_weight stop_signal timeout healthcheck network ip ip6 mac network_rate "
+    "network_priority".split()
 )
 _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "name": values.name,
@@ -175,9 +139,20 @@ _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "workdir": lambda value: values.inside("workdir", value),
     "user": lambda value: values.plain("user", str(value), 256),
     "hostname": values.hostname,
-    "network": lambda value: values.choice("network", value, ("none", "host")),
-    "mounts": _mounts,
-    "tmpfs": _tmpfs,
+    "network": netoptions.network,
+    "ports": ports.parse,
+    "publish_all": lambda value: values.flag("publish_all", value),
+    "ip": lambda value: netoptions.address("ip", value, 4),
+    "ip6": lambda value: netoptions.address("ip6", value, 6),
+    "mac": netoptions.mac,
+    "aliases": netoptions.aliases,
+    "dns": netoptions.dns,
+    "extra_hosts": netoptions.extra_hosts,
+    "network_rate": netoptions.rate,
+    "network_priority": netoptions.priority,
+    "mounts": mounts.listed,
+    "volumes": mounts.volumes,
+    "tmpfs": mounts.in_memory,
     "memory": values.memory,
     "memory_swap": values.memory_swap,
     "cpus": values.cpus,
@@ -232,8 +207,19 @@ class Options:
     workdir: str | None = None
     user: str | None = None
     hostname: str | None = None
-    network: str = "none"
+    network: tuple[str, ...] = ("none",)
+    ports: tuple[Port, ...] = ()
+    publish_all: bool = False
+    ip: str | None = None
+    ip6: str | None = None
+    mac: str | None = None
+    aliases: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    network_rate: int | None = None
+    network_priority: int | None = None
     mounts: tuple[Mount, ...] = ()
+    volumes: tuple[Mount, ...] = ()
     tmpfs: tuple[Mount, ...] = ()
     memory: int | None = None
     memory_swap: int | None = None
@@ -281,9 +267,22 @@ class Options:
                 raise TypeError(f"there is no option {name!r}")
             unset = value is None and name in _OPTIONAL
             checked[name] = None if unset else _CHECKS[name](value)
+        if checked.get("network") is None:  # none is asked for: what is published needs one
+            published = checked.get("ports") or checked.get("publish_all")
+            checked["network"] = ("bridge",) if published else ("none",)
         options = cls(command=values.command("command", command), **checked)
         options._check_together()
         return options
+
+    @property
+    def has_own_network(self) -> bool:
+        """Whether it gets a network namespace of its own."""
+        return self.network[0] != "host" and not self.network[0].startswith(netoptions.CONTAINER)
+
+    @property
+    def is_bridged(self) -> bool:
+        """Whether it has places in networks."""
+        return self.has_own_network and self.network[0] != "none"
 
     def unnamed(self) -> Options:
         """Give the same options without what only names the container."""
@@ -330,7 +329,8 @@ class Options:
         return cls(**{name: _revived(name, plain[name]) for name in known & plain.keys()})
 
     def _check_together(self) -> None:
-        targets = [mount.target for mount in (*self.mounts, *self.tmpfs)]
+        netoptions.check_together(self)
+        targets = [mount.target for mount in (*self.mounts, *self.volumes, *self.tmpfs)]
         for target in targets:
             if targets.count(target) > 1:
                 raise InvalidArgument(f"mounts: two mounts at {target}")
@@ -361,8 +361,12 @@ def _plain(value: Any) -> Any:
 
 
 def _revived(name: str, value: Any) -> Any:
-    if name in ("mounts", "tmpfs"):
+    if name in ("mounts", "volumes", "tmpfs"):
         return tuple(_made(Mount, item) for item in value)
+    if name == "ports":
+        return tuple(_made(Port, item) for item in value)
+    if name == "network":
+        return (value,) if isinstance(value, str) else tuple(value)
     if name == "restart":
         return _made(RestartPolicy, value)
     if name == "healthcheck":

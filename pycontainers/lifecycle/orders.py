@@ -6,19 +6,26 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from pycontainers.lifecycle import compile as compiling
-from pycontainers.lifecycle import request
+from pycontainers.lifecycle import netoptions, placing, request, volumes, wires
 from pycontainers.lifecycle.policies import Healthcheck
 from pycontainers.runtime import plan
+from pycontainers.runtime.wiring import ConnectBridge, Publish
 from pycontainers.storage.root import run_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pycontainers.lifecycle.life import Life
+    from pycontainers.net.reservation import Published, Reservation
     from pycontainers.oci import runtime
 
 
-def make_plan(life: Life, terminal: tuple[int, int] | None = None) -> tuple[plan.Plan, list[int]]:
+def make_plan(
+    life: Life,
+    terminal: tuple[int, int] | None = None,
+    published: Sequence[Published] = (),
+) -> tuple[plan.Plan, list[int]]:
     """Give the plan of a start, and the descriptors that it takes."""
     services, options = life.services, life.options
     nursery = services.nursery
@@ -32,13 +39,26 @@ def make_plan(life: Life, terminal: tuple[int, int] | None = None) -> tuple[plan
         None if options.ephemeral else str(life.directory),
         options.hostname or life.id[:12],
         terminal,
+        files=str(life.directory),
+        wires=wire(life, published) if options.is_bridged else (),
     )
-    return made, given
+    places = volumes.places(services, life.volumes)
+    return placing.with_volumes(made, places), given
 
 
-def make_order(life: Life, made: plan.Plan, attach: list[str] | None) -> dict[str, Any]:
+def wire(life: Life, published: Sequence[Published]) -> list[ConnectBridge | Publish]:
+    """Give the steps that connect a container to its networks."""
+    connects = wires.connects(life.services, life.id, life.options)
+    publish = wires.publish(connects, published)
+    return [*connects, *([] if publish is None else [publish])]
+
+
+def make_order(
+    life: Life, made: plan.Plan, attach: list[str] | None, reservation: Reservation
+) -> dict[str, Any]:
     """Give the order for a start by `made`; `attach` names the streams that are passed along."""
     options = life.options
+    connects = [step for step in made.beside if isinstance(step, ConnectBridge)]
     life.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return {
         "op": "supervise",
@@ -58,6 +78,8 @@ def make_order(life: Life, made: plan.Plan, attach: list[str] | None) -> dict[st
         "health": _health(life),
         "attached": life.row.owner_pid != 0,
         "attach": attach,
+        "relays": wires.relays(connects, reservation),
+        "joins": netoptions.shared(options.network) is not None,
     }
 
 
@@ -79,6 +101,8 @@ def exec_steps(life: Life, process: runtime.Process) -> tuple[list[plan.Step], l
     filter_fd, size = life.services.filter(profile, granted)
     load = None if filter_fd is None else plan.LoadSeccomp(0, size)
     names = [entry.type for entry in life.spec.linux.namespaces]
+    if netoptions.shared(options.network) is not None:
+        names.append("network")  # that of another container, in which this one's program is
     steps = compiling.exec_steps(names, process, seccomp=load)
     return steps, [] if filter_fd is None else [filter_fd]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pycontainers.errors import Conflict, ContainerNotFound
 from pycontainers.kernel import paths, processes
 from pycontainers.kernel.cgroups.plain import from_plain
+from pycontainers.lifecycle import wires
 
 if TYPE_CHECKING:
     from pycontainers.kernel.cgroups.host import Host
@@ -28,7 +29,8 @@ def recover(services: Services) -> None:
     root, database = services.root, services.database
     rows = database.containers()
     orphans = any(map(is_orphan, rows)) or _lost(services.cgroups)
-    if not orphans and not _strays(services) and not _unfinished(root):
+    strays = _strays(services) or services.volumes.strays()
+    if not orphans and not strays and not _unfinished(root):
         return
     with root.locked():
         for row in database.containers():
@@ -38,6 +40,7 @@ def recover(services: Services) -> None:
             services.cgroups.cgroup(name).remove()
         for container_id in _strays(services):
             services.snapshots.remove(container_id)
+        services.volumes.sweep()
         with paths.directory(root.layers) as layers_fd:
             for name in _unfinished(root):
                 paths.remove_tree(name, layers_fd)
@@ -48,14 +51,15 @@ def bury(services: Services, row: ContainerRow) -> None:
     if not json.loads(row.options).get("oneshot"):
         # Its supervisor is just ending it.
         with contextlib.suppress(ContainerNotFound, Conflict):
-            services.life_of(row).remove(force=True)
+            services.life_of(row).remove(force=True, volumes=True)
         return
     if row.cgroup:
         cgroup = from_plain(json.loads(row.cgroup))
         cgroup.kill()
         cgroup.remove()
+    wires.release(services, row.id)
     services.snapshots.remove(row.id)
-    services.database.remove_container(row.id)
+    services.volumes.remove_container(row.id, volumes=True)
 
 
 def is_orphan(row: ContainerRow) -> bool:

@@ -13,14 +13,14 @@ import attrs
 from pycontainers.errors import InvalidArgument
 from pycontainers.kernel import capabilities
 from pycontainers.kernel.cgroups.base import Limits
+from pycontainers.lifecycle import mounts, placing, security, values
 from pycontainers.lifecycle import options as options_module
-from pycontainers.lifecycle import security, values
 from pycontainers.oci import runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from pycontainers.lifecycle.options import Command, Mount, Options
+    from pycontainers.lifecycle.options import Command, Options
     from pycontainers.oci.config import ImageConfig
 
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -52,8 +52,12 @@ def make_spec(
         hostname=options.hostname or container_id[:12],
         mounts=(
             *_kernel_mounts(options),
-            *(_bind(source, target, True, mapped) for source, target in trees),
-            *(_mount(mount, mapped) for mount in (*options.tmpfs, *options.mounts)),
+            *(
+                placing.bind(source, target, read_only=True, mapped=mapped)
+                for source, target in trees
+            ),
+            *_name_files(options, mapped),
+            *(placing.entry(each, mapped=mapped) for each in mounts.all_of(options)),
         ),
         linux=runtime.Linux(
             namespaces=_namespaces(options, mapped),
@@ -105,7 +109,7 @@ def _environment(options: Options, config: ImageConfig) -> tuple[str, ...]:
 
 def _namespaces(options: Options, mapped: bool) -> tuple[runtime.Namespace, ...]:
     kinds = ["mount", "pid", "uts", "ipc", "cgroup"]
-    if options.network == "none":
+    if options.has_own_network:
         kinds.append("network")
     if mapped:
         kinds.append("user")
@@ -117,7 +121,7 @@ def _kernel_mounts(options: Options) -> tuple[runtime.Mount, ...]:
     shm = f"size={options.shm_size}"
     sysfs = (
         runtime.Mount("/sys", type="sysfs", source="sysfs", options=(*_SAFE, writable))
-        if options.network == "none"
+        if options.network[0] != "host"
         # Only the owner of a network namespace may mount its sysfs; the host's can be shown.
         else runtime.Mount("/sys", type="bind", source="/sys", options=("rbind", *_SAFE, "ro"))
     )
@@ -142,19 +146,20 @@ def _kernel_mounts(options: Options) -> tuple[runtime.Mount, ...]:
     )
 
 
-def _bind(source: str, target: str, read_only: bool, mapped: bool) -> runtime.Mount:
-    options = ["rbind", "nosuid", "nodev", "ro" if read_only else "rw"]
-    if mapped:
-        options.append("ridmap")
-    return runtime.Mount(target, type="bind", source=source, options=tuple(options))
+def _name_files(options: Options, mapped: bool) -> Iterator[runtime.Mount]:
+    """Give the mounts of what names are found by, unless the user brings the file.
 
-
-def _mount(mount: Mount, mapped: bool) -> runtime.Mount:
-    if mount.kind == "bind":
-        return _bind(mount.source, mount.target, mount.read_only, mapped)
-    size = () if mount.size is None else (f"size={mount.size}",)
-    options = ("nosuid", "nodev", f"mode={mount.mode:o}", *size)
-    return runtime.Mount(mount.target, type="tmpfs", source="tmpfs", options=options)
+    Those of a network of ours are relative to the container's directory.
+    """
+    given = {mount.target for mount in (*options.mounts, *options.volumes)}
+    for name in () if options.network[0] == "none" else ("hosts", "resolv.conf"):
+        target = f"/etc/{name}"
+        if target in given:
+            continue
+        if options.network[0] != "host":
+            yield placing.bind(name, target, read_only=True, mapped=mapped)
+        elif Path(target).is_file():
+            yield placing.bind(target, target, read_only=True, mapped=False)
 
 
 def _devices(options: Options) -> tuple[runtime.Device, ...]:
@@ -173,10 +178,10 @@ def _devices(options: Options) -> tuple[runtime.Device, ...]:
 
 
 def _sysctls(options: Options) -> dict[str, str]:
-    default = dict(security.DEFAULT_SYSCTLS) if options.network == "none" else {}
+    default = dict(security.DEFAULT_SYSCTLS) if options.has_own_network else {}
     for name, _ in options.sysctls:
-        if name.startswith("net.") and options.network != "none":
-            raise InvalidArgument(f"sysctls: {name} is the host's with network='host'")
+        if name.startswith("net.") and not options.has_own_network:
+            raise InvalidArgument(f"sysctls: {name} is not the container's own network's")
     return {**default, **dict(options.sysctls)}
 
 
@@ -263,4 +268,5 @@ def summary(options: Options, image: str) -> dict[str, Any]:
         "labels": dict(options.labels),
         "hostname": options.hostname,
         "ephemeral": options.ephemeral,
+        "images": [mount.source for mount in options.mounts if mount.kind == "image"],
     }

@@ -115,6 +115,15 @@ def _is_ancestor(life: Life, _: State, wanted: str) -> bool:
     return image == wanted or image.removeprefix("sha256:").startswith(wanted)
 
 
+def _is_in(life: Life, _: State, wanted: str) -> bool:
+    """Whether a container is in a network, by name or id, or has that mode, as "host"."""
+    if not life.options.is_bridged:
+        return life.options.network[0] == wanted
+    tables = life.services.networks.tables
+    networks = [row for place in tables.of_container(life.id) for row in tables.find(place.network)]
+    return any(row.name == wanted or row.id.startswith(wanted) for row in networks)
+
+
 _FILTERS: Final[dict[str, Callable[[Life, State, str], bool]]] = {
     "id": lambda life, _, value: str(life.id).startswith(value),
     "name": lambda life, _, value: value in (life.row.name or ""),
@@ -123,4 +132,5 @@ _FILTERS: Final[dict[str, Callable[[Life, State, str], bool]]] = {
     "health": lambda _, state, value: (state.health or {}).get("status", "none") == value,
     "exited": lambda _, state, value: state.status == "exited" and str(state.exit_code) == value,
     "ancestor": _is_ancestor,
+    "network": _is_in,
 }

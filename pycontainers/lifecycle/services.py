@@ -17,6 +17,7 @@ from pycontainers.lifecycle import compile as compiling
 from pycontainers.lifecycle import recovery, request
 from pycontainers.lifecycle.launch import Launcher
 from pycontainers.lifecycle.life import Life
+from pycontainers.lifecycle.networks import Networks
 from pycontainers.lifecycle.nursery import Nursery
 from pycontainers.lifecycle.seccomp import Profile, compile_profile
 from pycontainers.storage.content import ContentStore
@@ -24,6 +25,7 @@ from pycontainers.storage.database import Database
 from pycontainers.storage.images import ImageStore
 from pycontainers.storage.root import DataRoot, run_directory
 from pycontainers.storage.snapshots import Snapshots
+from pycontainers.storage.volumes import VolumeStore
 
 if TYPE_CHECKING:
     from pycontainers.kernel.cgroups.base import Cgroup
@@ -56,6 +58,8 @@ class Services:
         self.nursery = Nursery(run_directory(), str(root.path), shared)
         self.content = ContentStore(root.content, root.ingest)
         self.image_store = ImageStore(self.database, self.content, root.layers)
+        self.networks = Networks(self)
+        self.volumes = VolumeStore(self.database, root.volumes)
         self.host_image: Source | None = None
         self._templates: dict[tuple[Options, Source, bool], tuple[plan.Plan, list[int]]] = {}
         self._lives: dict[str, Life] = {}
@@ -231,6 +235,8 @@ class Services:
                 os.close(fd)
             self._filters.clear()
         self.nursery.close()
+        self.networks.tidy()
+        self.networks.close()
         self.cgroups.tidy()
         self.database.close()
 
@@ -239,3 +245,4 @@ class Services:
         if self._launcher is not None:
             self._launcher.abandon()
         self.nursery.close()
+        self.networks.close()

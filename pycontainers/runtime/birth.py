@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pycontainers.runtime.plan import MakeCgroup, MapIds, unpack
 from pycontainers.runtime.preparation import bring_up, perform
+from pycontainers.runtime.wiring import ConnectBridge, Publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,8 @@ def give_orders(
     `fds` are its status socket, `stdio` streams, and what its steps name.
     """
     beside: list[Beside] = [unpack(step) for step in request["beside"]]
-    while beside and isinstance(beside[0], MakeCgroup):
+    # A spare has its root already: once it has its orders nothing keeps it from the program.
+    while beside and isinstance(beside[0], MakeCgroup | ConnectBridge | Publish):
         doing.step = beside.pop(0)
         perform(doing.step, born)
     born.order(request["steps"], fds, stdio)

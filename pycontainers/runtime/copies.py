@@ -51,10 +51,13 @@ def _fetch(work: Work, fds: list[int]) -> Answer:
 
 
 def _extract(work: Work, fds: list[int]) -> Answer:
-    """Make the entries of the archive on `fds[0]` in an existing directory."""
+    """Make the entries of the archive on `fds[0]` in an existing directory.
+
+    With `top` that directory gets what the archive says of it.
+    """
     os.close(lookup.open_path(work["path"], lookup.PLACE))
     extraction = Extraction(lookup.ROOT, work["path"] + "/", _rules(work, follow=True))
-    extraction.take(fds[0], top=False)
+    extraction.take(fds[0], top=work["top"])
     return {"entries": extraction.entries, "bytes": extraction.bytes}
 
 

@@ -48,6 +48,7 @@ from pycontainers.runtime.plan import (
     SetCapabilities,
     SetHostname,
     TakeMounts,
+    TakeTrees,
     WriteSysctls,
 )
 
@@ -179,6 +180,8 @@ def perform(step: Step, init: Init) -> None:
             _become_root()
         case TakeMounts():
             _take_mounts(init)
+        case TakeTrees():
+            init.tree_fds = _receive_mounts(init)
         case EnterRoot():
             init.slash_fd = rootfs.enter(init.root_fd)
         case MountKernelFilesystems():
@@ -228,11 +231,15 @@ def _become_root() -> None:
 
 
 def _take_mounts(init: Init) -> None:
+    init.root_fd, *init.tree_fds = _receive_mounts(init)
+    os.umask(0o022)
+
+
+def _receive_mounts(init: Init) -> list[int]:
     received = sockets.receive(init.launcher)
     if received is None:
         os._exit(_LAUNCH_FAILED)  # the launcher met an error and has told of it
-    init.root_fd, *init.tree_fds = received[1]
-    os.umask(0o022)
+    return received[1]
 
 
 def _write_sysctls(step: WriteSysctls) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from pycontainers.errors import KernelError
 from pycontainers.kernel import mounts, namespaces, processes, sockets
 from pycontainers.kernel.cgroups import base
-from pycontainers.runtime import plan, preparation, worker
+from pycontainers.runtime import overlay, plan, worker
 from pycontainers.runtime.answers import failure, io_of, tell
 from pycontainers.runtime.birth import Doing, bring_to_life, give_orders
 from pycontainers.runtime.preparation import Newborn
@@ -61,7 +61,7 @@ class Launcher:
         self.guard_fd = guard_fd
         self.live: dict[int, Live] = {}
         self.ranges = IdRanges(run_directory)
-        self.detached_layers = preparation.takes_detached_layers()
+        self.detached_layers = overlay.takes_detached_layers()
         self.zygote = zygote
         self.doing = Doing()
         self.spare: Newborn | None = None
@@ -174,6 +174,7 @@ class Launcher:
         assert self.expected is not None
         pid, pidfd, ours = self.take_expected()
         newborn = Newborn(pid, pidfd, ours, birth, place, detached_layers=self.detached_layers)
+        newborn.owner_fd = OWNER_FD
         self.joined = time.monotonic()
         bring_to_life(newborn, self.known[1].launcher, self.ranges, self.doing)
         return newborn

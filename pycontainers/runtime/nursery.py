@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from pycontainers.kernel import namespaces, processes, sockets
 from pycontainers.kernel.cgroups import v1, v2  # noqa: F401  # loaded once, for all supervisors
-from pycontainers.runtime import preparation
+from pycontainers.runtime import overlay
 from pycontainers.runtime.answers import tell
 from pycontainers.runtime.loop import Loop
 from pycontainers.runtime.supervisor import supervise
@@ -36,7 +36,7 @@ class Nursery:
         self._owners: dict[int, int] = {}  # pidfds of clients, by their connections
         self._supervisors: set[int] = set()
         self._place = ""  # where cgroups are made, once an application has found out
-        self._detached_layers = preparation.takes_detached_layers()
+        self._detached_layers = overlay.takes_detached_layers()
         self._loop = Loop()
         self._loop.add(LISTENING_FD, self._accept)
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, get_args
 
+from pycontainers.runtime.mounting import Tree
+from pycontainers.runtime.wiring import ConnectBridge, MountSysfs, Publish
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -92,20 +95,6 @@ class MakeDev(NamedTuple):
         return f"make /dev with {' '.join(node[0] for node in self.nodes)}"
 
 
-class CloneTree(NamedTuple):
-    """Take a copy of a mount for `target`: the host's `source`, or descriptor number `fd`."""
-
-    source: str
-    fd: int | None
-    target: str
-    attributes: int
-    recursive: bool
-    idmapped: bool
-
-    def __str__(self) -> str:
-        return f"clone the mount at {self.source} for {self.target}"
-
-
 class JoinCgroup(NamedTuple):
     """Move into the container's cgroup."""
 
@@ -173,6 +162,13 @@ class TakeMounts(NamedTuple):
 
     def __str__(self) -> str:
         return "take the mounts from the launcher"
+
+
+class TakeTrees(NamedTuple):
+    """Wait for the mounts that the launcher makes for this container alone."""
+
+    def __str__(self) -> str:
+        return "take the container's own mounts from the launcher"
 
 
 class EnterRoot(NamedTuple):
@@ -339,8 +335,9 @@ class Execute(NamedTuple):
 
 
 Root: TypeAlias = MountRoot | MountDirectory
-BirthStep: TypeAlias = MapIds | MakeCgroup | MakeDev | Root | CloneTree
-Beside: TypeAlias = MakeCgroup | SetLimit | Root | CloneTree
+BirthStep: TypeAlias = MapIds | MakeCgroup | MakeDev | Root | Tree | MountSysfs
+Wire: TypeAlias = ConnectBridge | Publish
+Beside: TypeAlias = MakeCgroup | Wire | SetLimit | Root | Tree | MountSysfs
 Step: TypeAlias = (
     JoinCgroup
     | JoinNamespaces
@@ -351,6 +348,7 @@ Step: TypeAlias = (
     | OpenKernelFilesystems
     | BecomeRoot
     | TakeMounts
+    | TakeTrees
     | EnterRoot
     | MountKernelFilesystems
     | MountNew

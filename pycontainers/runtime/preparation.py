@@ -20,8 +20,11 @@ from pycontainers.kernel import capabilities, mounts, namespaces, processes, soc
 from pycontainers.kernel.cgroups import base
 from pycontainers.kernel.cgroups.plain import from_plain
 from pycontainers.kernel.namespaces import IdMap
+from pycontainers.runtime import trees
+from pycontainers.runtime.mounting import CloneTree, MountImage, MountVolume
+from pycontainers.runtime.network import Wires
+from pycontainers.runtime.overlay import overlay
 from pycontainers.runtime.plan import (
-    CloneTree,
     MakeCgroup,
     MakeDev,
     MapIds,
@@ -30,16 +33,21 @@ from pycontainers.runtime.plan import (
     SetLimit,
 )
 from pycontainers.runtime.ranges import RANGE, IdRanges
+from pycontainers.runtime.wiring import ConnectBridge, MountSysfs, Publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pycontainers.kernel.cgroups.base import Cgroup
+    from pycontainers.runtime.mounting import Tree
     from pycontainers.runtime.plan import Beside, BirthStep
 
-_STAGE: Final = "/tmp"  # any directory does: it is covered in a mount namespace of our own
-_OVERLAY_OPTIONS: Final = [("index", "off"), ("metacopy", "off"), ("redirect_dir", "off")]
-_NO_IDMAP: Final = "this file system can't be shown with other ids; userns='host' does without"
+_SYSFS: Final = (
+    mounts.MOUNT_ATTR_NOSUID
+    | mounts.MOUNT_ATTR_NODEV
+    | mounts.MOUNT_ATTR_NOEXEC
+    | mounts.MOUNT_ATTR_RDONLY
+)
 _LINKS: Final = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -71,15 +79,18 @@ class Newborn:
         self.passed_over = 0
         self._joined = False
         self.given_fds: list[int] = []
+        self.owner_fd = -1
         self.userns_fd = -1
         self.first_uid = 0
         self.first_gid = 0
         self._ready = ready
         self._leased: int | None = None
+        self._rooted = False
         self._dev_fd = -1
         self._root_fd = -1
         self._tree_fds: list[int] = []
         self._shown: dict[str, tuple[int, int]] = {}
+        self.wires = Wires(pid, pidfd)
 
     def map_ids(self, step: MapIds, ranges: IdRanges) -> None:
         """Give the user namespace its ids."""
@@ -132,12 +143,12 @@ class Newborn:
         self.cgroup = cgroup
 
     def hand_over_mounts(self) -> None:
-        """Give init the mounts made for it, if any, and let go of all but what the end needs."""
-        if self._root_fd < 0:
-            return
-        trees = self._tree_fds if self._dev_fd < 0 else [self._dev_fd, *self._tree_fds]
-        sockets.send(self._ready, {}, (self._root_fd, *trees))
-        self._close_fds()
+        """Give init the root file system with the mounts made for it, later those made since."""
+        self._rooted = self._rooted or self._root_fd >= 0
+        made = [fd for fd in (self._root_fd, self._dev_fd, *self._tree_fds) if fd >= 0]
+        if self._rooted and made:
+            sockets.send(self._ready, {}, tuple(made))
+            self._close_mounts()
 
     def serves(self, birth: str, place: dict[str, Any] | None) -> bool:
         """Whether this spare is what a birth for that cgroup would make now.
@@ -168,34 +179,49 @@ class Newborn:
 
     def close(self, ranges: IdRanges) -> None:
         """Give back what an ended container had."""
-        self._close_fds()
+        with contextlib.suppress(KernelError):  # whoever uses the container next does it then
+            self.wires.close()
+        self._close_mounts()
+        if self.userns_fd >= 0:
+            os.close(self.userns_fd)
         self._ready.close()
         os.close(self.pidfd)
         if self._leased is not None:
             ranges.release(self._leased)
 
-    def _close_fds(self) -> None:
-        for fd in (self.userns_fd, self._root_fd, self._dev_fd, *self._tree_fds):
+    def _close_mounts(self) -> None:
+        for fd in (self._root_fd, self._dev_fd, *self._tree_fds):
             if fd >= 0:
                 os.close(fd)
-        self.userns_fd = self._root_fd = self._dev_fd = -1
+        self._root_fd = self._dev_fd = -1
         self._tree_fds = []
 
     def mount_root(self, step: MountRoot | MountDirectory) -> None:
         """Make the root file system's mount."""
         if isinstance(step, MountDirectory):
-            self._root_fd = _clone(step.path, self, step.attributes, step.idmapped, recursive=True)
+            userns_fd = self._userns(step.idmapped)
+            self._root_fd = trees.clone(step.path, step.attributes, userns_fd, recursive=True)
         else:
             self._shown |= {path: _identity(path) for path in step.lower}
             with _owner(self):
                 self._root_fd = _mount_root(step, self)
 
-    def add_tree(self, step: CloneTree) -> None:
+    def add_tree(self, step: Tree) -> None:
         """Make a mount that init will attach."""
-        source: str | int = step.source if step.fd is None else self.given_fds[step.fd]
-        if isinstance(source, str):
-            self._shown[source] = _identity(source)
-        fd = _clone(source, self, step.attributes, step.idmapped, recursive=step.recursive)
+        if isinstance(step, CloneTree) and step.fd is None:
+            self._shown[step.source] = _identity(step.source)
+        detached = self.detached_layers
+        userns_fd = self._userns(step.idmapped)
+        fd = trees.make(step, userns_fd, self.given_fds, detached=detached, owner_fd=self.owner_fd)
+        self._tree_fds.append(fd)
+
+    def _userns(self, idmapped: bool) -> int | None:
+        return self.userns_fd if idmapped else None
+
+    def mount_sysfs(self) -> None:
+        """Make a /sys of the network namespace that the newborn shares with others."""
+        with namespaces.entered(self.pidfd, namespaces.CLONE_NEWNET):
+            fd = mounts.new_mount("sysfs", [], attributes=_SYSFS)
         self._tree_fds.append(fd)
 
     def make_dev(self, step: MakeDev) -> None:
@@ -219,7 +245,9 @@ def bring_up(step: BirthStep, born: Newborn, ranges: IdRanges) -> None:
             born.map_ids(step, ranges)
         case MakeDev():
             born.make_dev(step)
-        case MakeCgroup() | MountRoot() | MountDirectory() | CloneTree():
+        case MakeCgroup() | MountRoot() | MountDirectory() | MountSysfs():
+            perform(step, born)
+        case CloneTree() | MountVolume() | MountImage():
             perform(step, born)
         case _:
             assert_never(step)
@@ -234,8 +262,14 @@ def perform(step: Beside, born: Newborn) -> None:
             _set_limit(step, born.pid)
         case MountRoot() | MountDirectory():
             born.mount_root(step)
-        case CloneTree():
+        case CloneTree() | MountVolume() | MountImage():
             born.add_tree(step)
+        case MountSysfs():
+            born.mount_sysfs()
+        case ConnectBridge():
+            born.wires.connect(step)
+        case Publish():
+            born.wires.publish(step)
         case _:
             assert_never(step)
 
@@ -280,30 +314,12 @@ def _owner(born: Newborn) -> Iterator[None]:
         processes.set_dumpable(False)
 
 
-def _clone(
-    source: str | int, born: Newborn, attributes: int, idmapped: bool, *, recursive: bool
-) -> int:
-    if isinstance(source, int):
-        fd = os.dup(source)
-    else:
-        fd = mounts.open_tree(source, recursive=recursive)
-    try:
-        userns_fd = born.userns_fd if idmapped else None
-        mounts.set_attributes(fd, add=attributes, userns_fd=userns_fd, recursive=recursive)
-    except KernelError as error:
-        os.close(fd)
-        if idmapped and error.errno == errno.EINVAL:
-            shown = source if isinstance(source, str) else "the mount given"
-            raise KernelError(errno.EINVAL, f"idmap {shown}", hint=_NO_IDMAP) from None
-        raise
-    return fd
-
-
 def _mount_root(step: MountRoot, born: Newborn) -> int:
+    userns_fd = born.userns_fd if step.idmapped else None
     with contextlib.ExitStack() as stack:
         layers = []
         for path in step.lower:
-            fd = _clone(path, born, mounts.MOUNT_ATTR_RDONLY, step.idmapped, recursive=False)
+            fd = trees.clone(path, mounts.MOUNT_ATTR_RDONLY, userns_fd, recursive=False)
             stack.callback(os.close, fd)
             layers.append(fd)
         if step.upper is None:
@@ -312,68 +328,9 @@ def _mount_root(step: MountRoot, born: Newborn) -> int:
             for name in ("upper", "work"):
                 os.mkdir(name, 0o755, dir_fd=upper)
         else:
-            upper = _clone(step.upper, born, 0, step.idmapped, recursive=False)
+            upper = trees.clone(step.upper, 0, userns_fd, recursive=False)
         stack.callback(os.close, upper)
         return overlay(layers, upper, step.attributes, detached=born.detached_layers)
-
-
-def overlay(layers: list[int], upper: int, attributes: int, *, detached: bool) -> int:
-    """Mount an overlay of detached mounts, topmost layer first; `upper` holds upper and work.
-
-    `detached` tells whether this kernel takes such layers as they are.
-    """
-    if detached:
-        return _overlay_of_detached(layers, upper, attributes)
-    return _overlay_of_staged(layers, upper, attributes)
-
-
-def _overlay_of_detached(layers: list[int], upper: int, attributes: int) -> int:
-    options = [("lowerdir+", f"/proc/self/fd/{fd}") for fd in layers]
-    options.append(("upperdir", f"/proc/self/fd/{upper}/upper"))
-    options.append(("workdir", f"/proc/self/fd/{upper}/work"))
-    return mounts.new_mount("overlay", options + _OVERLAY_OPTIONS, attributes=attributes)
-
-
-def _overlay_of_staged(layers: list[int], upper: int, attributes: int) -> int:
-    """Mount an overlay on kernels before 6.15, which take attached layers only.
-
-    They are attached for a moment beneath one tmpfs; short relative names keep many layers within
-    the one page of options that mount(2) takes.
-    """
-    mounts.mount("stage", _STAGE, "tmpfs", 0, "mode=0755")
-    try:
-        os.chdir(_STAGE)
-        names = [str(index) for index in range(len(layers))]
-        for name, fd in zip([*names, "changes"], [*layers, upper], strict=True):
-            os.mkdir(name)
-            mounts.attach(fd, name)
-        os.mkdir("merged")
-        given = [f"{key}={value}" for key, value in _OVERLAY_OPTIONS]
-        layout = [f"lowerdir={':'.join(names)}", "upperdir=changes/upper", "workdir=changes/work"]
-        mounts.mount("overlay", "merged", "overlay", 0, ",".join(layout + given))
-        root = mounts.open_tree("merged")
-        mounts.set_attributes(root, add=attributes)
-        return root
-    finally:
-        os.chdir("/")
-        mounts.umount(_STAGE, detach=True)
-
-
-def takes_detached_layers() -> bool:
-    """Whether overlay takes detached mounts as layers here; tried with two empty ones."""
-    tmpfs = mounts.new_mount("tmpfs", [])
-    try:
-        for name in ("upper", "work", "lower"):
-            os.mkdir(name, dir_fd=tmpfs)
-        path = f"/proc/self/fd/{tmpfs}"
-        lower, upper, work = f"{path}/lower", f"{path}/upper", f"{path}/work"
-        options = [("lowerdir+", lower), ("upperdir", upper), ("workdir", work)]
-        os.close(mounts.new_mount("overlay", options))
-    except KernelError:
-        return False
-    finally:
-        os.close(tmpfs)
-    return True
 
 
 def _make_dev(step: MakeDev) -> int:

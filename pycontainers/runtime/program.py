@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pycontainers.errors import KernelError
 from pycontainers.kernel import namespaces, processes, sockets
 from pycontainers.kernel.cgroups import base
-from pycontainers.runtime import further, init, plan, worker
+from pycontainers.runtime import further, init, plan, wiring, worker
 from pycontainers.runtime.answers import failure, io_of, tell
 from pycontainers.runtime.birth import Doing, bring_to_life, give_orders
 from pycontainers.runtime.preparation import Newborn
@@ -91,10 +91,12 @@ class Program:
         birth = plan.Birth.unpack(request["birth"])
         ours, theirs = sockets.pair()
         flags = sum(namespaces.NAMESPACES[name] for name in birth.namespaces)
-        pid, pidfd = namespaces.clone3(flags)
-        if pid == 0:
-            processes.die_with_parent()
-            init.await_orders(theirs, birth.init, -1)
+        shared_fd = self._supervisor.shared_fd
+        with namespaces.entered(shared_fd, namespaces.CLONE_NEWNET if shared_fd >= 0 else 0):
+            pid, pidfd = namespaces.clone3(flags)
+            if pid == 0:
+                processes.die_with_parent()
+                init.await_orders(theirs, birth.init, -1)
         theirs.close()
         place, layers = request["cgroup"], self._detached_layers
         newborn = Newborn(pid, pidfd, ours, request["birth"], place, detached_layers=layers)
@@ -174,6 +176,11 @@ class Program:
             return processes.handles(self.pid, number)
         except OSError:
             return False  # it has just ended
+
+    def rewire(self, wires: list[list[Any]]) -> None:
+        """Bring the container's network to what these steps say; raises KernelError."""
+        if self._newborn is not None:
+            self._newborn.wires.rewire(*wiring.wires(wires))
 
     # What else runs for the container.
 

@@ -191,6 +191,18 @@ class Requests:
         tell(channel, _DONE)
         return False
 
+    def _do_rewire(self, request: dict[str, Any], channel: socket.socket, _: list[int]) -> bool:
+        """Bring the container's network to what is asked, now and for the next starts."""
+        supervisor = self._supervisor
+        supervisor.program.rewire(request["wires"])
+        if request["reached"]:
+            supervisor.relay.lead_to(request["reached"])
+        start = supervisor.order["start"]
+        others = [step for step in start["beside"] if step[0] not in ("ConnectBridge", "Publish")]
+        supervisor.order["start"] = {**start, "beside": [*request["wires"], *others]}
+        tell(channel, _DONE)
+        return False
+
     def _do_rename(self, request: dict[str, Any], channel: socket.socket, _: list[int]) -> bool:
         self._supervisor.order["attributes"]["name"] = request["name"]
         tell(channel, _DONE)

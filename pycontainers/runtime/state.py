@@ -21,6 +21,7 @@ class State(NamedTuple):
 
     `supervisor` is its (number, start time), `pid` the program's number, both the host's; `cgroup`
     and `usage` are in their plain form.  `finished`, `exit_code` and `reason` tell of the last end.
+    `ports` are what is published: (protocol, host's address, host's port, container's port) each.
     """
 
     status: str = "created"
@@ -36,6 +37,7 @@ class State(NamedTuple):
     stopped: bool = False
     usage: dict[str, Any] | None = None
     health: dict[str, Any] | None = None
+    ports: list[list[Any]] | None = None
 
     @property
     def lives(self) -> bool:

@@ -13,7 +13,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from pycontainers.kernel import mounts, processes
+from pycontainers.kernel import mounts, namespaces, processes
 from pycontainers.kernel.cgroups import base
 from pycontainers.runtime import journal, state
 from pycontainers.runtime.answers import tell
@@ -21,6 +21,7 @@ from pycontainers.runtime.health import Health
 from pycontainers.runtime.log import Log
 from pycontainers.runtime.loop import Loop
 from pycontainers.runtime.program import Ended, Program
+from pycontainers.runtime.proxy import Published, Relay
 from pycontainers.runtime.ranges import IdRanges
 from pycontainers.runtime.requests import Requests
 from pycontainers.runtime.streams import Client, Streams
@@ -65,10 +66,13 @@ class Supervisor:
         if order["attached"]:
             owner_fd = rest.pop(0)
             self.loop.add(owner_fd, lambda _: self.end_with_owner(owner_fd))
+        self.shared_fd = rest.pop(0) if order["joins"] else -1
+        ports = [Published(rest.pop(0), *relay) for relay in order["relays"]]
         ends = [rest.pop(0) for _ in order["attach"] or ()]
         self.given = rest
         self.ranges = IdRanges(order["run"])
         self.program = Program(self, detached_layers)
+        self.relay = Relay(self.loop, lambda: namespaces.clone3(0), ports)
         self.health = Health(self, order["health"]) if order["health"] else None
         self.requests = Requests(self)
         self.clients_of_start.append(channel)
@@ -133,6 +137,7 @@ class Supervisor:
     def failed(self, account: dict[str, Any]) -> None:
         """Take in that the program could not be started, after all made for it is undone."""
         again = self.state.status == "restarting"
+        self.relay.close()
         self.note(
             status="exited" if again else self.state.status,
             error=f"cannot {account['doing']}: {account['detail']}",
@@ -166,6 +171,8 @@ class Supervisor:
                       "cpu": ended.exit[2:]},
         }  # fmt: skip
         again = self.again or self._wants_restart(code)
+        if not again:
+            self.relay.close()  # whoever hears of the end may want the ports
         if again:
             self.note(status="restarting", restarts=self.state.restarts + (not self.again), **known)
         else:
@@ -226,6 +233,7 @@ class Supervisor:
             self.again = False
             self.program.start()
             return
+        self.relay.close()
         self.note(status="exited", supervisor=None, cgroup=None, stopped=True)
         self.tell_journal("stop")
         code = self.state.exit_code or 0

@@ -1,9 +1,10 @@
 """A jailed worker: a short-lived fork that works on files and reaches no others than it is for.
 
 Before it looks at the first byte of what it was given, it enters its jail with few capabilities: a
-directory, a running container or its network, or the root file system of a stopped one.  So no name
-or link in there leads anywhere else.  Layers `beneath` are opened before, for tasks that look below
-the directory, which never follow a link in them.
+directory, a volume, an image, a running container or its network, or the root file system of a
+stopped one.  So no name or link in there leads anywhere else.  Layers `beneath` are opened before,
+for tasks that look below the directory, which never follow a link in them; and so is the place of a
+volume that a task fills.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pycontainers.errors import KernelError, PyContainersError
 from pycontainers.kernel import capabilities, mounts, namespaces, processes, sockets
-from pycontainers.runtime import preparation, rootfs
+from pycontainers.runtime import overlay, rootfs, trees
+from pycontainers.runtime.plan import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pycontainers.runtime.mounting import Tree
 
     Task = Callable[[dict[str, Any], list[int]], dict[str, Any]]
 
@@ -45,6 +49,9 @@ def run(work: dict[str, Any], fds: list[int], container_pidfd: int) -> NoReturn:
     try:
         task = _task(work)
         beneath = [os.open(path, _FOLDER) for path in work.get("beneath", ())]
+        if "fills" in work:
+            place, sized = work["fills"]
+            beneath.append(trees.open_place(place, sized=sized))
         sys.meta_path.clear()
         sys.path.clear()
         _enter(work, container_pidfd)
@@ -86,6 +93,10 @@ def _task(work: dict[str, Any]) -> Task:
         from pycontainers.runtime import copies
 
         return _named(name, copies.TASKS[name])
+    if name in ("fill", "usage"):
+        from pycontainers.runtime import volumes
+
+        return _named(name, volumes.TASKS[name])
     from pycontainers.runtime import files
 
     return _named(name, files.TASKS[name])
@@ -119,6 +130,8 @@ def _enter(work: dict[str, Any], container_pidfd: int) -> None:
         rights = 0
     elif jail == "root":
         _enter_stopped(work)
+    elif jail in ("volume", "image"):
+        _enter_tree(unpack(work["tree"]))
     else:
         root_fd = mounts.open_tree(work["directory"])
         mounts.attach(root_fd, "/")
@@ -148,27 +161,32 @@ def _join(container_pidfd: int, names: list[str]) -> None:
     processes.die_with_parent()
 
 
+def _enter_tree(step: Tree) -> None:
+    """Enter a volume or an image."""
+    root_fd = trees.make(step, None, detached=overlay.takes_detached_layers())
+    os.close(rootfs.enter(root_fd))
+    os.close(root_fd)
+
+
 def _enter_stopped(work: dict[str, Any]) -> None:
     """Mount a stopped container's root file system and enter it.
 
     Without an id map: what lies on the disk are the container's own ids.
     """
-    binds = []
-    for source, target, read_only in work.get("binds", ()):
-        fd = mounts.open_tree(source, recursive=True)
-        attributes = _HARDENED | (mounts.MOUNT_ATTR_RDONLY if read_only else 0)
-        mounts.set_attributes(fd, add=attributes, recursive=True)
-        binds.append((fd, target))
+    detached = overlay.takes_detached_layers()
+    shown = []
+    for step in map(unpack, work.get("trees", ())):
+        hardened = step._replace(attributes=step.attributes | _HARDENED)
+        shown.append((trees.make(hardened, None, detached=detached), step.target))
     layers = [mounts.open_tree(path) for path in work["lower"]]
     for fd in layers:
         mounts.set_attributes(fd, add=mounts.MOUNT_ATTR_RDONLY)
     upper = mounts.open_tree(work["upper"])
-    detached = preparation.takes_detached_layers()
-    root_fd = preparation.overlay(layers, upper, _HARDENED, detached=detached)
+    root_fd = overlay.overlay(layers, upper, _HARDENED, detached=detached)
     slash_fd = rootfs.enter(root_fd)
-    for fd, target in binds:
+    for fd, target in shown:
         rootfs.attach_tree(slash_fd, fd, target)
     if work.get("read_only"):
         mounts.set_attributes(slash_fd, add=mounts.MOUNT_ATTR_RDONLY)
-    for fd in (*layers, upper, root_fd, slash_fd, *(fd for fd, _ in binds)):
+    for fd in (*layers, upper, root_fd, slash_fd, *(fd for fd, _ in shown)):
         os.close(fd)

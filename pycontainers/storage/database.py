@@ -69,6 +69,49 @@ ALTER TABLE containers DROP COLUMN start;
 ALTER TABLE containers DROP COLUMN status;
 ALTER TABLE containers DROP COLUMN exit_code;
 """,
+    """
+CREATE TABLE networks (
+    id        TEXT PRIMARY KEY,
+    name      TEXT NOT NULL UNIQUE,
+    created   REAL NOT NULL,
+    subnet4   TEXT,
+    gateway4  TEXT,
+    range4    TEXT,
+    subnet6   TEXT,
+    gateway6  TEXT,
+    range6    TEXT,
+    cursor    INTEGER NOT NULL,
+    options   TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE endpoints (
+    container  TEXT NOT NULL,
+    network    TEXT NOT NULL REFERENCES networks (id),
+    number     INTEGER NOT NULL,
+    mac        TEXT NOT NULL,
+    address4   TEXT,
+    address6   TEXT,
+    aliases    TEXT NOT NULL,
+    PRIMARY KEY (container, network)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX endpoints_address4 ON endpoints (network, address4);
+CREATE UNIQUE INDEX endpoints_address6 ON endpoints (network, address6);
+""",
+    """
+CREATE TABLE volumes (
+    name       TEXT PRIMARY KEY,
+    created    REAL NOT NULL,
+    labels     TEXT NOT NULL,
+    size       INTEGER,
+    anonymous  INTEGER NOT NULL,
+    filled     INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE uses (
+    container  TEXT NOT NULL,
+    volume     TEXT NOT NULL REFERENCES volumes (name),
+    PRIMARY KEY (container, volume)
+) WITHOUT ROWID;
+CREATE INDEX uses_volume ON uses (volume);
+""",
 )
 
 
@@ -130,8 +173,14 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run statements as one change that other processes see whole or not at all."""
+        """Run statements as one change that other processes see whole or not at all.
+
+        A transaction within another one is a part of that.
+        """
         with self._lock, self._errors():
+            if self._connection.in_transaction:
+                yield self._connection
+                return
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -175,8 +224,11 @@ class Database:
         self.change("UPDATE containers SET options = ? WHERE id = ?", options, container_id)
 
     def remove_container(self, container_id: str) -> None:
-        """Forget a container; one that is not there is fine."""
-        self.change("DELETE FROM containers WHERE id = ?", container_id)
+        """Forget a container, its places in networks and its uses of volumes; gone is fine."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM endpoints WHERE container = ?", (container_id,))
+            connection.execute("DELETE FROM uses WHERE container = ?", (container_id,))
+            connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
 
     def containers(self) -> list[ContainerRow]:
         """Give all containers, oldest first."""

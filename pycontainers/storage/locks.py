@@ -35,6 +35,20 @@ def try_lock(path: str) -> int | None:
     return fd
 
 
+def wait_lock(path: str) -> int:
+    """Lock a file, made where it is missing, as soon as nobody else holds it; give its descriptor.
+
+    Raises FileNotFoundError where the directory is gone.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, struct.pack(_LAYOUT, fcntl.F_WRLCK, *_WHOLE))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def is_held(path: str) -> bool:
     """Whether somebody holds the lock; asking does not take it.
 

@@ -5,6 +5,7 @@
 <root>/ingest/           blobs that are being written
 <root>/layers/<id>/      unpacked layers, and generated ones  (images.py)
 <root>/containers/<id>/  upper and work of one container      (snapshots.py)
+<root>/volumes/<name>/   a volume's data, lock and disk       (volumes.py)
 <root>/events/           the journal of events                (runtime/journal.py)
 <root>/cache/            what can be made again, as seccomp programs
 <run>/ids/<n>            leases of id ranges, of all engines  (ranges.py)
@@ -35,12 +36,13 @@ class DataRoot:
         self.ingest = self.path / "ingest"
         self.layers = self.path / "layers"
         self.containers = self.path / "containers"
+        self.volumes = self.path / "volumes"
         self.cache = self.path / "cache"
         self.events = self.path / "events"
         self.database = self.path / "state.db"
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for directory in (self.layers, self.containers, self.cache, self.events):
+            for directory in (self.layers, self.containers, self.volumes, self.cache, self.events):
                 directory.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise StoreError(

@@ -13,7 +13,7 @@ from tests.cli.conftest import IMAGE, Cli
 
 
 def test_ps(cli: Cli) -> None:
-    assert cli.out("ps") == "CONTAINER ID   IMAGE   COMMAND   CREATED   STATUS   NAMES"
+    assert cli.out("ps") == "CONTAINER ID   IMAGE   COMMAND   CREATED   STATUS   PORTS   NAMES"
     identity = cli.out("run", "-d", "--name", "web", "-l", "a=b", IMAGE, "sleep", "60")
     cli("create", IMAGE, "true")
 

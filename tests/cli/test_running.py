@@ -43,8 +43,8 @@ def test_exit_codes(cli: Cli, words: list[str], code: int) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["-v", "data:/x"], "named volumes"),
-        (["--mount", "type=volume,dst=/x"], "named volumes"),
+        (["-v", "/nowhere/at/all:/x"], "does not exist"),
+        (["--mount", "type=nfs,dst=/x"], "no type"),
         (["--memory", "lots"], "no size"),
         (["--no-such-flag"], "unrecognized arguments"),
         (["--log-opt", "colour=red"], "max-size"),

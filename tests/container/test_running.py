@@ -207,7 +207,7 @@ def test_what_cant_be_executed_is_a_typed_error(
         {"workdir": "relative"},
         {"user": "a\nb"},
         {"hostname": "-"},
-        {"network": "wifi"},
+        {"network": ["host", "bridge"]},
         {"ulimits": {"nofile": (20, 10)}},
         {"ulimits": {"nothing": 1}},
         {"sysctls": {"kernel.hostname": "x"}},

@@ -13,6 +13,7 @@ from pycontainers.lifecycle.attached import Attached, new_id
 from pycontainers.lifecycle.options import Options
 from pycontainers.lifecycle.streams import Streams
 from pycontainers.runtime import plan
+from pycontainers.runtime.mounting import CloneTree
 from tests import leaks
 
 _NOWHERE = "/nowhere/at/all"
@@ -20,7 +21,7 @@ _IMPOSSIBLE: dict[str, tuple[str, plan.AnyStep]] = {
     "birth": ("birth", plan.MapIds([[0, 1 << 31, 0]], [[0, 1 << 31, 0]])),
     "birth of init": ("birth init", plan.SetHostname("x" * 100)),
     "limit": ("beside", plan.SetLimit("nofile", 1 << 40, 1 << 40)),
-    "tree": ("beside", plan.CloneTree(_NOWHERE, None, "/mnt", 0, False, False)),
+    "tree": ("beside", CloneTree(_NOWHERE, None, "/mnt", 0, False, False)),
     "root": ("beside", plan.MountRoot([_NOWHERE], None, None, False, 0)),
     "directory": ("beside", plan.MountDirectory(_NOWHERE, False, 0)),
     "hostname": ("init", plan.SetHostname("x" * 100)),

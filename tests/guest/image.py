@@ -1,22 +1,17 @@
 """The guest's disk: Debian 12 with systemd, two kernels, Python, and what starts the command.
 
-Built once with mmdebstrap from the package sources of this machine, and kept below
-~/.cache/pycontainers-guest under a digest of all that it is built from.
+Built once, and kept below ~/.cache/pycontainers-guest.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import tomllib
 from pathlib import Path
 from typing import Final
+
+from tests import debian
 
 REPOSITORY: Final = Path(__file__).parents[2]
 KERNELS: Final = {"6.1": "linux-image-cloud-amd64", "6.12": "linux-image-6.12-cloud-amd64"}
@@ -25,7 +20,6 @@ _PACKAGES: Final = (
     *("python3", "libseccomp2", "busybox-static", "iproute2", "mount", "procps", "uidmap"),
     *KERNELS.values(),
 )
-_SOURCES: Final = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
 _SIZE: Final = "3G"
 
 # The second disk holds a tar of `mode`, `command` and the repository; in the end it is overwritten
@@ -85,22 +79,8 @@ ip link set lo up
 
 def image() -> Path:
     """Give the directory of the guest's disk and kernels; build it where it is not there yet."""
-    found = _cache() / _digest()
-    if not found.exists():
-        with tempfile.TemporaryDirectory(dir=_cache()) as scratch:
-            built = Path(scratch, "image")
-            built.mkdir()
-            _build(built)
-            with contextlib.suppress(OSError):  # another test run was faster
-                built.rename(found)
-    return found
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    directory = Path(home, "pycontainers-guest")
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
+    parts = [_PACKAGES, _requirements(), _JOB, _SERVICE, _BARE, _SIZE]
+    return debian.cached("pycontainers-guest", parts, _build)
 
 
 def _requirements() -> list[str]:
@@ -109,27 +89,16 @@ def _requirements() -> list[str]:
     return [*project["dependencies"], "pytest"]
 
 
-def _digest() -> str:
-    parts = [_PACKAGES, _requirements(), _JOB, _SERVICE, _BARE, _SIZE]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
 def _build(target: Path) -> None:
     root = target / "root"
-    sources = next(path for path in _SOURCES if Path(path).exists())
-    _call(
-        *("mmdebstrap", "--mode=root", "--variant=essential", f"--include={','.join(_PACKAGES)}"),
-        *("--aptopt=Apt::Install-Recommends 0", "--dpkgopt=path-exclude=/usr/share/doc/*"),
-        *("--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"),
-        *("bookworm", str(root), sources),
-        INITRD="No",  # both kernels have the drivers of disk and file system built in
-    )
+    # Both kernels have the drivers of disk and file system built in.
+    debian.bookworm(root, _PACKAGES, INITRD="No")
     packages = root / "usr/local/lib/python3.11/dist-packages"
-    _call(
+    debian.call(
         *(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(packages)),
         *("--python-version", "3.11", "--only-binary", ":all:", *_requirements()),
     )
-    _call("chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", "user")
+    debian.call("chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", "user")
     (root / "etc/fstab").write_text("")
     (root / "etc/hostname").write_text("guest\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost guest\n")
@@ -146,9 +115,5 @@ def _build(target: Path) -> None:
         (kernel,) = root.glob(f"boot/vmlinuz-{version}.*")
         shutil.copyfile(kernel, target / f"kernel-{version}")
     disk = str(target / "disk")
-    _call("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", str(root), disk, _SIZE)
+    debian.call("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", str(root), disk, _SIZE)
     shutil.rmtree(root)
-
-
-def _call(*command: str, **environment: str) -> None:
-    subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, **environment})

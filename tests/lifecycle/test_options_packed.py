@@ -22,8 +22,19 @@ EVERYTHING: dict[str, Any] = {
     "workdir": "/srv",
     "user": 1000,
     "hostname": "host",
-    "network": "host",
+    "network": ["back", "front"],
+    "ports": {80: 8080, "53/udp": None, "9000-9002": ("127.0.0.1", "9000-9002")},
+    "publish_all": True,
+    "ip": "10.0.0.9",
+    "ip6": "fd00::9",
+    "mac": "02:00:00:00:00:09",
+    "aliases": ["www"],
+    "dns": ["10.0.0.53"],
+    "extra_hosts": {"gate": "host-gateway", "six": "fd00::6"},
+    "network_rate": "8mbit",
+    "network_priority": 6,
     "mounts": [pc.Mount.bind("/usr", "/data", read_only=True)],
+    "volumes": {"data": {"bind": "/volume", "mode": "ro"}, "/usr": "/usr2"},
     "tmpfs": {"/tmp": "16m", "/run": None},
     "memory": "64m",
     "memory_swap": -1,
@@ -76,11 +87,16 @@ def test_every_option_survives_the_journey() -> None:
     )
 
 
+OF_NETWORKS = "ip ip6 mac aliases dns extra_hosts network_rate network_priority".split()
+
+
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_each_option_survives_alone(name: str) -> None:
     given_ = {name: EVERYTHING[name]}
     if name == "memory_swap":
         given_["memory"] = "64m"
+    if name in OF_NETWORKS:
+        given_["network"] = "backend"
 
     options = Options.of(None, **given_)
 

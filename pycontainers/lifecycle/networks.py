@@ -1,0 +1,346 @@
+"""Networks of a data root: made, found, removed, and the places that containers have in them.
+
+A network is a row, a bridge and its entries in the firewall's sets.  The row is made first and goes
+first; a bridge without a row is found by its alias, one that is missing is made when it is needed,
+as after a reboot.  What concerns the whole machine is done under one lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import json
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from pycontainers.errors import Conflict, InvalidArgument, KernelError, NetworkNotFound
+from pycontainers.kernel import links
+from pycontainers.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
+from pycontainers.net import addresses, bridges, firewall
+from pycontainers.storage.networks import EndpointRow, NetworkRow, NetworkTables
+from pycontainers.storage.root import run_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pycontainers.lifecycle.services import Services
+
+DEFAULT: Final = "bridge"
+_MOST: Final = 16  # networks of one container
+_PREFIX: Final = "pc"
+
+
+class Networks:
+    """The networks of one data root."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._database = services.database
+        self.tables = NetworkTables(services.database)
+        self._netfilter: Netlink | None = None
+        self._asking = threading.Lock()
+
+    # Networks.
+
+    def create(
+        self,
+        name: str,
+        *,
+        subnet: str | Sequence[str] | None = None,
+        gateway: str | Sequence[str] | None = None,
+        ip_range: str | Sequence[str] | None = None,
+        ipv6: bool = False,
+        internal: bool = False,
+        host_access: bool = False,
+        mtu: int | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> NetworkRow:
+        """Make a network; raises InvalidArgument, Conflict, KernelError."""
+        wanted = addresses.subnets(subnet)
+        gateways, ranges = _by_version("gateway", gateway), _by_version("ip_range", ip_range)
+        for given in (gateways, ranges):
+            for version in given.keys() - {one.version for one in wanted}:
+                raise InvalidArgument(f"gateway, ip_range: there is no subnet of IPv{version}")
+        if internal and host_access:
+            raise InvalidArgument("host_access: an internal network has no way out to the host")
+        options = {
+            "internal": internal, "host_access": host_access, "mtu": mtu, "labels": labels or {},
+        }  # fmt: skip
+        for one in wanted:  # before anything is made
+            addresses.make_range(one, gateways.get(one.version), ranges.get(one.version))
+        with _machine_lock():
+            chosen = self._chosen(wanted, ipv6)
+            row = _row(name, chosen, gateways, ranges, options)
+            self.tables.add(row)
+            try:
+                self._make(row)
+            except BaseException:
+                self.tables.remove(row.id)
+                bridges.remove(row.bridge)
+                raise
+        return row
+
+    def _chosen(self, wanted: list[addresses.Subnet], ipv6: bool) -> list[addresses.Subnet]:
+        """Give the subnets of a new network; those that are named must be free."""
+        with Netlink(NETLINK_ROUTE) as netlink:
+            used = [*map(ipaddress.ip_network, links.destinations(netlink)), *self._subnets()]
+        for subnet, other in addresses.overlapping(wanted, used):
+            raise Conflict(f"the subnet {subnet} overlaps {other}, which this host uses")
+        chosen = list(wanted)
+        versions = {subnet.version for subnet in chosen}
+        if 4 not in versions:
+            chosen.insert(0, addresses.free_subnet(used))
+        if ipv6 and 6 not in versions:
+            chosen.append(addresses.free_subnet6(used))
+        return chosen
+
+    def _subnets(self) -> list[addresses.Subnet]:
+        texts = [text for row in self.tables.all() for text in (row.subnet4, row.subnet6) if text]
+        return [ipaddress.ip_network(text) for text in texts]
+
+    def find(self, key: str) -> NetworkRow:
+        """Give the network with this name, id or unambiguous beginning of an id.
+
+        The default network is made when it is asked for.  Raises NetworkNotFound, Conflict.
+        """
+        rows = self.tables.find(key)
+        if len(rows) > 1:
+            raise Conflict(f"{len(rows)} networks have an id that begins with {key!r}")
+        if rows and key:
+            return rows[0]
+        if key == DEFAULT:
+            with contextlib.suppress(Conflict):  # another process is faster
+                return self.create(DEFAULT)
+            return self.find(key)
+        raise NetworkNotFound(
+            f"no network {key!r} in {self._services.root.path}",
+            hint="Network.create makes one; 'bridge' is the default network",
+        )
+
+    def remove(self, row: NetworkRow) -> None:
+        """Take a network away; raises Conflict while containers are in it."""
+        with _machine_lock():
+            if not self.tables.remove(row.id):
+                inside = [endpoint.container[:12] for endpoint in self.tables.of_network(row.id)]
+                raise Conflict(
+                    f"the network {row.name} is used by {', '.join(inside)}",
+                    hint="disconnect or remove these containers first",
+                )
+            self._unmake(row)
+
+    def tidy(self) -> None:
+        """Take the default network away when nobody is in it, and what has no row any more."""
+        rows = self.tables.find(DEFAULT)
+        if rows and not self.tables.of_network(rows[0].id):
+            with contextlib.suppress(Conflict):
+                self.remove(rows[0])
+
+    # Bridges.
+
+    def ensure(self, row: NetworkRow) -> int:
+        """Have the network's bridge there, as it may not be after a reboot; give its MTU.
+
+        Raises KernelError, Conflict where its subnet has come into use elsewhere.
+        """
+        with Netlink(NETLINK_ROUTE) as route:
+            bridge = links.find(route, row.bridge)
+            if bridge is None or not self._is_guarded(row):
+                with _machine_lock():
+                    self._make(row)
+                bridge = links.find(route, row.bridge)
+        if bridge is None:
+            raise NetworkNotFound(f"the network {row.name} has been removed")
+        return bridge.mtu
+
+    def _is_guarded(self, row: NetworkRow) -> bool:
+        """Whether the firewall knows the network."""
+        with self._asking:
+            # Kept: closing one waits until the kernel has done with all that was taken out of sets.
+            self._netfilter = self._netfilter or Netlink(NETLINK_NETFILTER)
+            return firewall.has_network(self._netfilter, row.bridge)
+
+    def close(self) -> None:
+        """Close what is kept open."""
+        if self._netfilter is not None:
+            self._netfilter.close()
+            self._netfilter = None
+
+    def _make(self, row: NetworkRow) -> None:
+        known = row.known
+        subnets = [text for text in (row.subnet4, row.subnet6) if text]
+        gateways = [range_.interface(str(range_.gateway)) for range_ in ranges_of(row)]
+        closed = bridges.forwarding(ipv4=row.subnet4 is not None, ipv6=row.subnet6 is not None)
+        alias = f"pycontainers {row.name} {self._services.root.path}"
+        with Netlink(NETLINK_ROUTE) as route, Netlink(NETLINK_NETFILTER) as netfilter:
+            _sweep(route, netfilter)
+            mtu = known["mtu"] or bridges.default_mtu(route)
+            bridges.make(route, row.bridge, alias=alias, mtu=mtu, gateways=gateways)
+            firewall.ensure(netfilter, closed)
+            firewall.add_network(
+                netfilter,
+                row.bridge,
+                subnets,
+                internal=known["internal"],
+                host_access=known["host_access"],
+            )
+
+    def _unmake(self, row: NetworkRow) -> None:
+        with Netlink(NETLINK_NETFILTER) as netfilter:
+            firewall.remove_network(
+                netfilter, row.bridge, [text for text in (row.subnet4, row.subnet6) if text]
+            )
+            bridges.remove(row.bridge)
+            firewall.remove_if_unused(netfilter)
+
+    # Places in networks.
+
+    @contextlib.contextmanager
+    def joining(self, keys: Sequence[str]) -> Iterator[list[NetworkRow]]:
+        """Be in a transaction in which these networks are there, for `join` and what goes with it.
+
+        Raises NetworkNotFound, Conflict.
+        """
+        while True:
+            rows = [self.find(key) for key in keys]
+            with self._database.transaction():
+                # Once more: one may have been removed meanwhile, or have given an address.
+                current = [found for row in rows for found in self.tables.find(row.id)]
+                if len(current) == len(rows):
+                    yield current
+                    return
+            gone = {row.id for row in rows} - {row.id for row in current}
+            if any(row.id in gone and row.name != DEFAULT for row in rows):
+                raise NetworkNotFound("a network has just been removed")
+
+    def join(
+        self,
+        container: str,
+        row: NetworkRow,
+        *,
+        aliases: Sequence[str] = (),
+        ip: str | None = None,
+        ip6: str | None = None,
+        mac: str | None = None,
+    ) -> EndpointRow:
+        """Give a container a place in a network, with addresses that nobody else has.
+
+        To be called within `joining`.  Raises Conflict, InvalidArgument.
+        """
+        own = self.tables.of_container(container)
+        if any(endpoint.network == row.id for endpoint in own):
+            raise Conflict(f"the container is in the network {row.name} already")
+        numbers = {endpoint.number for endpoint in own}
+        number = next(number for number in range(_MOST + 1) if number not in numbers)
+        if number == _MOST:
+            raise InvalidArgument(f"network: a container can be in {_MOST} networks at most")
+        given = {4: ip, 6: ip6}
+        found: dict[int, str] = {}
+        for range_ in ranges_of(row):
+            version = range_.subnet.version
+            found[version] = self._address(row, range_, given.pop(version))
+        for address in filter(None, given.values()):
+            raise InvalidArgument(f"ip: {address}: the network {row.name} has no such subnet")
+        endpoint = EndpointRow(
+            container=container,
+            network=row.id,
+            number=number,
+            mac=mac or addresses.random_mac(),
+            address4=found.get(4),
+            address6=found.get(6),
+            aliases=json.dumps(list(aliases)),
+        )
+        self.tables.join(endpoint)
+        return endpoint
+
+    def _address(self, row: NetworkRow, range_: addresses.Range, given: str | None) -> str:
+        if given is not None:
+            range_.check(given)
+            if self.tables.has(row.id, given):
+                raise Conflict(f"the address {given} is in use in the network {row.name}")
+            return given
+        address, cursor = range_.free(row.cursor, lambda one: self.tables.has(row.id, one))
+        if range_.subnet.version == 4:
+            self.tables.advance(row.id, cursor)
+        return address
+
+
+def ranges_of(row: NetworkRow) -> list[addresses.Range]:
+    """Give the ranges of a network's addresses, IPv4 first."""
+    found = []
+    for subnet, gateway, pool in (
+        (row.subnet4, row.gateway4, row.range4),
+        (row.subnet6, row.gateway6, row.range6),
+    ):
+        if subnet is not None:
+            found.append(addresses.make_range(ipaddress.ip_network(subnet), gateway, pool))
+    return found
+
+
+def _row(
+    name: str,
+    chosen: list[addresses.Subnet],
+    gateways: dict[int, str],
+    ranges: dict[int, str],
+    options: dict[str, Any],
+) -> NetworkRow:
+    made = {
+        subnet.version: addresses.make_range(
+            subnet, gateways.get(subnet.version), ranges.get(subnet.version)
+        )
+        for subnet in chosen
+    }
+    return NetworkRow(
+        id=os.urandom(32).hex(),
+        name=name,
+        created=time.time(),
+        subnet4=str(made[4].subnet),
+        gateway4=str(made[4].gateway),
+        range4=ranges.get(4),
+        subnet6=str(made[6].subnet) if 6 in made else None,
+        gateway6=str(made[6].gateway) if 6 in made else None,
+        range6=ranges.get(6),
+        cursor=0,
+        options=json.dumps(options),
+    )
+
+
+def _by_version(option: str, value: str | Sequence[str] | None) -> dict[int, str]:
+    """Give addresses or ranges by their version of IP; raises InvalidArgument."""
+    given = [] if value is None else [value] if isinstance(value, str) else list(value)
+    found: dict[int, str] = {}
+    for text in given:
+        try:
+            version = ipaddress.ip_network(text, strict=False).version
+        except ValueError as error:
+            raise InvalidArgument(f"{option}: {error}") from None
+        if version in found:
+            raise InvalidArgument(f"{option}: more than one of IPv{version}")
+        found[version] = text
+    return found
+
+
+def _sweep(route: Netlink, netfilter: Netlink) -> None:
+    """Take away bridges of data roots that have been deleted, networks and all."""
+    for link in bridges.present(route, _PREFIX):
+        kind, _, rest = (link.alias or "").partition(" ")
+        root = rest.partition(" ")[2]
+        if kind == "pycontainers" and root and not os.path.exists(f"{root}/state.db"):
+            with contextlib.suppress(KernelError):
+                firewall.remove_network(netfilter, link.name, links.subnets_of(route, link.index))
+                bridges.remove(link.name)
+
+
+@contextlib.contextmanager
+def _machine_lock() -> Iterator[None]:
+    """Hold the lock on the machine's bridges and our tables of its firewall."""
+    directory = run_directory()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(directory / "network.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

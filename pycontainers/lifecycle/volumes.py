@@ -1,0 +1,269 @@
+"""Volumes in the course of containers: chosen, made, filled and shown; and their own course."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pycontainers.errors import (
+    Conflict,
+    InvalidArgument,
+    KernelError,
+    LaunchError,
+    NotSupported,
+    StoreError,
+)
+from pycontainers.lifecycle import mounts, values
+from pycontainers.lifecycle.placing import Placed
+from pycontainers.lifecycle.workers import ask
+from pycontainers.runtime import plan
+from pycontainers.runtime.mounting import MountImage, MountVolume
+from pycontainers.storage.volumes import DATA, DISK, VolumeRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pycontainers.lifecycle.launch import Running
+    from pycontainers.lifecycle.options import Options
+    from pycontainers.lifecycle.services import Services
+    from pycontainers.lifecycle.source import Source
+
+_SMALLEST: Final = 1 << 20  # bytes, of a file system
+_PAGE: Final = 4096
+_SYSTEM_PROGRAMS: Final = "/usr/local/sbin:/usr/sbin:/sbin"
+_MKFS: Final = ("-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard")
+_FILTERS: Final = ("name", "label", "dangling")
+
+
+# Of a container.
+
+
+def choose(services: Services, options: Options) -> dict[str, VolumeRow]:
+    """Give the volumes that a new container will use, by their targets, new ones as well.
+
+    Directories that are to be made for bind mounts are made now.  Raises InvalidArgument,
+    StoreError.
+    """
+    found = {}
+    for mount in mounts.all_of(options):
+        if mount.kind == "volume":
+            if mount.root not in ("", str(services.root.path)):
+                raise InvalidArgument(
+                    f"volumes: the volume {mount.source} is in another data root, {mount.root}"
+                )
+            name = mount.source or new_name()
+            found[mount.target] = VolumeRow.new(name, anonymous=not mount.source)
+        elif mount.create_source:
+            try:
+                Path(mount.source).mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                pass  # a file is as good
+            except OSError as error:
+                raise StoreError(f"cannot make {mount.source}: {error.strerror}") from error
+    return found
+
+
+def new_name() -> str:
+    """Give a fresh name for a volume without one: 64 hexadecimal digits."""
+    return os.urandom(32).hex()
+
+
+def places(services: Services, names: Mapping[str, str]) -> dict[str, Placed]:
+    """Give where a container's volumes lie, by their targets; raises VolumeNotFound."""
+    return {target: _placed(services, name) for target, name in names.items()}
+
+
+def _placed(services: Services, name: str) -> Placed:
+    row = services.volumes.get(name)
+    return Placed(name, str(services.volumes.place(name)), row.size is not None)
+
+
+def fill(services: Services, options: Options, source: Source, names: Mapping[str, str]) -> None:
+    """Copy what the image has at their targets to the volumes that were never used before.
+
+    Others that would do the same wait.  What is interrupted is done again the next time.  Raises
+    LaunchError.
+    """
+    store = services.volumes
+    for mount in mounts.all_of(options):
+        if mount.kind != "volume" or mount.nocopy or mount.subpath:
+            continue
+        name = names[mount.target]
+        if store.get(name).filled or not _may_have(source.layers, mount.target):
+            continue
+        with store.locked(name) as lock_fd:
+            if store.get(name).filled:
+                continue
+            lower = list(source.layers)
+            placed = _placed(services, name)
+            work = {
+                "task": "fill",
+                "path": mount.target,
+                "jail": "image",
+                "tree": plan.pack(MountImage(lower, "", "/", 0, False)),
+                "fills": [placed.place, placed.sized],
+            }
+            try:
+                # The worker has the lock with it, and so nobody else begins before it has ended.
+                told = ask(_Workers(services), work, [lock_fd]).told
+            except KernelError as error:
+                raise LaunchError(
+                    f"fill the volume {name}", error.errno or 0, str(error.args[0])
+                ) from error
+            if told["filled"]:
+                store.mark_filled(name)
+
+
+def _may_have(layers: Sequence[str], target: str) -> bool:
+    """Whether an image may have something at a path; where a link is on the way, a worker looks."""
+    below = ""
+    for part in target.strip("/").split("/"):
+        below = f"{below}/{part}"
+        found = [path for path in (f"{layer}{below}" for layer in layers) if os.path.lexists(path)]
+        if any(map(os.path.islink, found)):
+            return True
+        if not found:
+            return False
+    return True
+
+
+class _Workers:
+    """Workers that are told all about their jail."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def work(self, work: dict[str, Any], fds: list[int]) -> Running:
+        return self._services.launcher().work(work, fds)
+
+
+class VolumeJail:
+    """The files of one volume, as jailed workers see them; no path leads out of it."""
+
+    def __init__(self, services: Services, name: str) -> None:
+        self._services = services
+        self._name = name
+
+    def work(self, work: dict[str, Any], fds: list[int]) -> Running:
+        """Have a worker started; raises VolumeNotFound."""
+        placed = _placed(self._services, self._name)
+        step = MountVolume(*placed, "", "/", 0, False)
+        asked = {**work, "jail": "volume", "tree": plan.pack(step)}
+        return self._services.launcher().work(asked, fds)
+
+
+# Their own course.
+
+
+def create(
+    services: Services, name: str | None, labels: Mapping[str, str], size: int | str | None
+) -> VolumeRow:
+    """Make a volume, or give the one that has the name.
+
+    Raises InvalidArgument, Conflict where that has another size, NotSupported, StoreError.
+    """
+    wanted = VolumeRow.new(
+        new_name() if name is None else mounts.volume_name(name),
+        dict(values.labels(labels)),
+        None if size is None else _size(size),
+        anonymous=name is None,
+    )
+    found = services.volumes.find(wanted.name)
+    if found is None:
+        if wanted.size is None:
+            found = services.volumes.add(wanted)
+        else:
+            with services.volumes.making() as place:
+                _make_disk(place, wanted.size)
+                found = services.volumes.add(wanted, place)
+    if wanted.size not in (None, found.size):
+        has = "no size" if found.size is None else f"{found.size} bytes"
+        raise Conflict(f"the volume {wanted.name} is there already, and has {has}")
+    return found
+
+
+def _size(value: int | str) -> int:
+    number = values.size("size", value)
+    if number < _SMALLEST:
+        raise InvalidArgument(f"size: {number} bytes are too few", hint="at least 1m")
+    return number + -number % _PAGE
+
+
+def _make_disk(place: Path, size: int) -> None:
+    """Make a file system of that many bytes in a file, which takes space as it is filled."""
+    mkfs = shutil.which("mkfs.ext4", path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PROGRAMS}")
+    if mkfs is None:
+        raise NotSupported(
+            "a volume with a size needs the program mkfs.ext4", hint="apt install e2fsprogs"
+        )
+    content = place / "content"
+    try:
+        content.mkdir(0o755)
+        (place / DATA).rename(content / DATA)
+        with (place / DISK).open("xb") as file:
+            file.truncate(size)
+        done = subprocess.run(
+            [mkfs, *_MKFS, "-d", content, place / DISK],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StoreError(f"cannot make a file system of {size} bytes: {done.stderr.strip()}")
+        (content / DATA).rmdir()
+        content.rmdir()
+    except OSError as error:
+        raise StoreError(f"cannot make a file system in {place}: {error.strerror}") from error
+
+
+def select(services: Services, filters: Mapping[str, Any] | None) -> list[VolumeRow]:
+    """Give the volumes that fit all filters, by name; raises InvalidArgument."""
+    wanted = _checked(filters, _FILTERS)
+    used = services.volumes.used() if "dangling" in wanted else set()
+    found = []
+    for row in services.volumes.all():
+        labels = json.loads(row.labels)
+        dangling = wanted.get("dangling")
+        if (
+            (not wanted.get("name") or any(part in row.name for part in wanted["name"]))
+            and all(_has_label(labels, text) for text in wanted.get("label", ()))
+            and (dangling is None or (row.name not in used) in map(_truth, dangling))
+        ):
+            found.append(row)
+    return found
+
+
+def prune(services: Services, *, all: bool, filters: Mapping[str, Any] | None) -> list[str]:
+    """Remove the volumes without a name that no container uses, or `all` that none uses."""
+    wanted = _checked(filters, ("label",))
+    rows = [row for row in select(services, wanted) if all or row.anonymous]
+    return services.volumes.remove_unused(row.name for row in rows)
+
+
+def _checked(filters: Mapping[str, Any] | None, known: Sequence[str]) -> dict[str, list[str]]:
+    wanted: dict[str, list[str]] = {}
+    for key, value in (filters or {}).items():
+        if key not in known:
+            raise InvalidArgument(f"filters: {key!r} is none of {', '.join(known)}")
+        given = [value] if isinstance(value, str | bool) else list(value)
+        wanted[key] = [str(each).lower() if isinstance(each, bool) else each for each in given]
+        for each in wanted[key]:
+            values.plain("filters", each)
+    return wanted
+
+
+def _has_label(labels: Mapping[str, str], text: str) -> bool:
+    key, equals, value = text.partition("=")
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false", "1", "0"):
+        raise InvalidArgument(f"filters: dangling: {text!r} is neither true nor false")
+    return text in ("true", "1")

@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks launch`, images, life or volumes."""
+"""The command line of the benchmarks: `python -m benchmarks launch`, images, life and more."""
 
 from __future__ import annotations
 
@@ -37,6 +37,10 @@ def main() -> int:
     command.add_argument("--quick", action="store_true", help="a tenth of the files")
     command.add_argument("--write", action="store_true", help="put the report into README.md")
     command.set_defaults(measure=_volumes)
+    command = commands.add_parser("networks", help="starts, throughput; with docker and podman")
+    command.add_argument("--quick", action="store_true", help="a tenth of everything")
+    command.add_argument("--write", action="store_true", help="put the report into README.md")
+    command.set_defaults(measure=_networks)
     options = parser.parse_args()
     try:
         options.measure(options)
@@ -73,6 +77,15 @@ def _volumes(options: argparse.Namespace) -> None:
     print(text)
     if options.write:
         volumes.write_into(_PAGE, text)
+
+
+def _networks(options: argparse.Namespace) -> None:
+    from benchmarks import networks
+
+    text = networks.run(quick=options.quick)
+    print(text)
+    if options.write:
+        networks.write_into(_PAGE, text)
 
 
 def _launch(options: argparse.Namespace) -> None:

@@ -21,6 +21,10 @@ class Docker(Enterable):
 
     name = "docker"
     every = 10
+    # The host's links, rules and settings stay as they are.
+    _daemon_options: tuple[str, ...] = (
+        "--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"
+    )  # fmt: skip
 
     def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
@@ -30,10 +34,8 @@ class Docker(Enterable):
         (home / "daemon.json").write_text(json.dumps({"deprecated-key-path": str(home / "key")}))
         daemon = [program("dockerd"), "--config-file", str(home / "daemon.json"),
                   "--data-root", str(home / "data"), "--exec-root", str(home / "exec"),
-                  "--pidfile", str(home / "pid"), "--host", socket,
-                  # The host's links, rules and settings stay as they are.
-                  "--bridge", "none", "--iptables=false", "--ip6tables=false",
-                  "--ip-forward=false", "--exec-opt", "native.cgroupdriver=cgroupfs",
+                  "--pidfile", str(home / "pid"), "--host", socket, *self._daemon_options,
+                  "--exec-opt", "native.cgroupdriver=cgroupfs",
                   "--cgroup-parent", f"/{scratch.cgroup_name}"]  # fmt: skip
         self._options = ["--network", "none"]
         with (scratch.directory / "dockerd.log").open("w") as log:

@@ -147,5 +147,6 @@ def _podman_configuration(home: Path) -> Path:
     path = home / "containers.conf"
     path.write_text(
         '[engine]\nlock_type = "file"\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n'
+        f'[network]\nnetwork_config_dir = "{home / "networks"}"\n'
     )
     return path

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pycontainers.errors import (
         AuthenticationError,
         BadExecutable,
+        BuildError,
         CommandFailed,
         CommandNotFound,
         Conflict,
@@ -71,6 +72,7 @@ _HOMES = {
     "errors": (
         "AuthenticationError",
         "BadExecutable",
+        "BuildError",
         "CommandFailed",
         "CommandNotFound",
         "Conflict",
@@ -118,6 +120,7 @@ __all__ = [
     "STDOUT",
     "AuthenticationError",
     "BadExecutable",
+    "BuildError",
     "Change",
     "CommandFailed",
     "CommandNotFound",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, overload
 
 from pycontainers.engine import Engine
-from pycontainers.image import Image, with_images
+from pycontainers.image import Image
 from pycontainers.lifecycle import output, values
 from pycontainers.lifecycle.completion import encoded
 from pycontainers.lifecycle.oneshot import run_once
@@ -75,7 +75,7 @@ def run(
     engine = engine or Engine()
     limit, feed = values.size("output_limit", output_limit), encoded(input)
     options.setdefault("ephemeral", True)
-    wanted = with_images(Options.of(command, **options), engine)
+    wanted = Image.showing(Options.of(command, **options), engine)
     source = Image.resolve(image, engine).source()
     result = run_once(
         engine.services(), source, wanted, feed=feed, text=text, stderr=stderr, limit=limit

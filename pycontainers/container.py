@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pycontainers.contents import Contents
 from pycontainers.engine import Engine
 from pycontainers.errors import Conflict, ContainerNotFound, InvalidArgument
-from pycontainers.image import Image, with_images
+from pycontainers.image import Image
 from pycontainers.lifecycle import connections, orders, selection, values
 from pycontainers.lifecycle import options as opts
 from pycontainers.lifecycle.attached import new_id
@@ -56,7 +56,7 @@ class Container(Contents):
         is in use, ImageNotFound.
         """
         engine = engine or Engine()
-        wanted = with_images(Options.of(command, **options), engine)
+        wanted = Image.showing(Options.of(command, **options), engine)
         source = Image.resolve(image, engine).source()
         life = Life.create(engine.services(), new_id(), wanted, source)
         return cls(engine.root, life.id)

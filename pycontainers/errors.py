@@ -8,6 +8,7 @@ Each message says what failed, on what and why; `hint`, where there is one, says
     ├── Conflict                    a name in use, or an object in the wrong state
     ├── InvalidArgument (ValueError)
     ├── ImageError                  an image or root file system that can't be used
+    ├── BuildError                  a Dockerfile that can't be read or built; shows the line
     ├── RegistryError               a registry that refuses, or answers against the specification
     │   └── AuthenticationError  RateLimited  RegistryUnreachable
     ├── StoreError                  the data root or its database
@@ -94,6 +95,82 @@ class InvalidArgument(PyContainersError, ValueError):
 
 class ImageError(PyContainersError):
     """An image, archive or root file system can't be used."""
+
+
+class BuildError(PyContainersError):
+    """A Dockerfile can't be read or built; the message shows the lines of the instruction.
+
+    `file` and `line` say where, `instruction` is its text as written, `output` what its command
+    printed last, `exit_code` how that ended; `problem` is the message without all these.  Errors of
+    a part of an instruction have no place until `at` gives it; `near` is the words at fault.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str = "",
+        line: int = 0,
+        instruction: str = "",
+        near: str = "",
+        output: str = "",
+        exit_code: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        first = line
+        if near and near in instruction:
+            line += instruction.count("\n", 0, instruction.index(near))
+        parts = [f"{file}:{line}: {problem}" if file and line else problem]
+        if instruction:
+            parts += _drawn(instruction, first, line)
+        parts += [f"  {_printable(text)}" for text in output.rstrip().split("\n")[-_OUTPUT_LINES:]]
+        super().__init__("\n".join(parts).rstrip(), hint=hint)
+        self.problem = problem
+        self.file = file
+        self.line = line
+        self.instruction = instruction
+        self.near = near
+        self.output = output
+        self.exit_code = exit_code
+
+    def at(self, file: str, line: int, instruction: str) -> BuildError:
+        """Give the same error in its place, which is the line of `near`; one that has it stays."""
+        if self.line:
+            return self
+        return BuildError(
+            self.problem,
+            file=file,
+            line=line,
+            instruction=instruction,
+            near=self.near,
+            output=self.output,
+            exit_code=self.exit_code,
+            hint=self.hint,
+        )
+
+
+_OUTPUT_LINES = 20
+_LINES_AROUND = 3
+_WIDTH = 160
+
+
+def _drawn(instruction: str, first: int, wrong: int) -> list[str]:
+    """Draw the lines of an instruction that begins at line `first`, with a mark at line `wrong`."""
+    lines = instruction.split("\n")
+    begin = max(0, wrong - first - _LINES_AROUND)
+    end = min(len(lines), wrong - first + _LINES_AROUND + 1)
+    width = len(str(first + end - 1))
+    return [
+        f"{'>' if first + at == wrong else ' '} {first + at:{width}} | {_printable(lines[at])}"
+        for at in range(begin, end)
+    ]
+
+
+def _printable(text: str) -> str:
+    """Give a line of somebody else's text that can do nothing to a terminal."""
+    shown = text[: _WIDTH + 1].expandtabs(4).rstrip()
+    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
+    return shown if len(shown) <= _WIDTH else f"{shown[:_WIDTH]}…"
 
 
 class RegistryError(PyContainersError):

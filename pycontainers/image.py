@@ -23,6 +23,7 @@ from pycontainers.errors import (
 )
 from pycontainers.lifecycle import output
 from pycontainers.lifecycle.completion import encoded
+from pycontainers.lifecycle.imagemounts import with_images
 from pycontainers.lifecycle.oneshot import run_once
 from pycontainers.lifecycle.options import Options
 from pycontainers.lifecycle.source import Source
@@ -33,10 +34,11 @@ from pycontainers.oci.reference import Reference
 from pycontainers.storage import host
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from typing_extensions import Unpack
 
+    from pycontainers.build.progress import Listener as BuildListener
     from pycontainers.distribution.progress import Listener
     from pycontainers.lifecycle.options import Command, RunOptions, Size
     from pycontainers.lifecycle.result import CompletedRun
@@ -259,6 +261,70 @@ class Image:
             raise InvalidArgument(f"image: expected an Image, a reference or None, not {image!r}")
         return image
 
+    @classmethod
+    def build(
+        cls,
+        context: str | os.PathLike[str] | bytes | BinaryIO = ".",
+        *,
+        dockerfile: str | os.PathLike[str] | None = None,
+        tag: str | Sequence[str] | None = None,
+        target: str | None = None,
+        build_args: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str | bytes | os.PathLike[str]] | None = None,
+        ssh: Mapping[str, str | os.PathLike[str]] | None = None,
+        labels: Mapping[str, str] | None = None,
+        platform: str | None = None,
+        network: str = "bridge",
+        insecure: bool = False,
+        cache: bool = True,
+        progress: BuildListener | bool | None = None,
+        engine: Engine | None = None,
+    ) -> Image:
+        """Build an image from a Dockerfile and the files beside it.
+
+        `context` is a directory, a tar archive, or a Dockerfile alone, as bytes or an open file.
+        `dockerfile` names another file in it, or is an absolute path.  `secrets` are values, or
+        paths of files, for `RUN --mount=type=secret`, `ssh` sockets of agents by id.  Commands run
+        in containers on `network`; `insecure` allows `RUN --security=insecure`.  What was built
+        before of the same is taken from the cache, unless `cache=False`.  `progress`: None prints
+        steps to standard error if that is a terminal, True always, False nothing, a callable gets
+        each `BuildProgress`.  Raises BuildError, which shows the line, InvalidArgument, FileMissing
+        for the context, ImageError and RegistryError for base images.
+
+        >>> Image.build("context/", tag="app:1").tags                        # doctest: +SKIP
+        ('app:1',)
+        """
+        from pycontainers.build import front  # builds take a while to load, and other uses none
+
+        engine = engine or Engine()
+        request = front.Request.of(
+            dockerfile=dockerfile, tag=tag, target=target, build_args=build_args or {},
+            secrets=secrets or {}, ssh=ssh or {}, labels=labels or {}, platform=platform,
+            network=network, insecure=insecure, cache=cache,
+        )  # fmt: skip
+
+        def pull(reference: str, wanted: Platform) -> str:
+            return cls._suiting(reference, wanted, engine).id
+
+        row = front.build(engine.services(), context, request, pull, front.listener(progress))
+        return cls(engine.root, row.config)
+
+    @classmethod
+    def _suiting(cls, reference: str, platform: Platform, engine: Engine) -> Image:
+        """Give an image for a platform: the one that is here, or else pulled."""
+        try:
+            found = cls.get(reference, engine=engine)
+            if found._given is None and found.platform.rank(platform) is not None:
+                return found
+        except ImageNotFound:
+            pass
+        return cls.pull(reference, platform=str(platform), engine=engine)
+
+    @classmethod
+    def showing(cls, options: Options, engine: Engine) -> Options:
+        """Give options with the images found that are mounted.  For the rooms of this library."""
+        return with_images(options, lambda reference: cls.resolve(reference, engine))
+
     def run(
         self,
         command: Command | None = None,
@@ -275,7 +341,7 @@ class Image:
         result: CompletedRun[str] = run_once(  # type: ignore[assignment]  # text=True gives texts
             Engine(root=self.root).services(),
             self.source(),
-            with_images(Options.of(command, **options), Engine(root=self.root)),
+            self.showing(Options.of(command, **options), Engine(root=self.root)),
             feed=encoded(input),
             text=True,
             stderr=PIPE,
@@ -448,22 +514,3 @@ class Image:
             return " ".join(["<Image", *self.tags, short]) + ">"
         except ImageNotFound:
             return f"<Image {short} removed>"
-
-
-def with_images(options: Options, engine: Engine) -> Options:
-    """Give the options with the layers of the images that are mounted.
-
-    For the rooms of this library.  Raises ImageNotFound.
-    """
-    if all(mount.kind != "image" for mount in options.mounts):
-        return options
-    mounts = []
-    for mount in options.mounts:
-        if mount.kind == "image" and not mount.layers:
-            found = Image.resolve(mount.source, engine)
-            mounts.append(attrs.evolve(mount, source=found.id, layers=found.source().layers))
-        else:
-            mounts.append(mount)
-        if not all(Path(layer).is_dir() for layer in mounts[-1].layers):
-            raise ImageNotFound(f"the image {mount.source} has been removed")
-    return attrs.evolve(options, mounts=tuple(mounts))

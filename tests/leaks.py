@@ -15,7 +15,7 @@ from pathlib import Path
 import pycontainers as pc
 from pycontainers import engine as engines
 from pycontainers.errors import KernelError
-from pycontainers.kernel import links, nftables, syscall
+from pycontainers.kernel import links, loopdevices, nftables, syscall
 from pycontainers.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
 from pycontainers.runtime import firewall
 
@@ -51,6 +51,7 @@ def snapshot() -> Stock:
         "links": _links(),
         "network namespaces": _network_namespaces(family),
         "firewall": firewall_entries(),
+        "loop devices": {label for label in loopdevices.labels() if "pycontainers" in label},
         "descriptors": _descriptors(),
     }
 
@@ -79,7 +80,10 @@ def in_root(root: Path) -> list[str]:
         rows = [f"row {row[0]}" for row in database.execute("SELECT id FROM containers")]
     database.close()
     directories = [f"directory {name}" for name in os.listdir(root / "containers")]
-    making = [name for name in os.listdir(root / "layers") if name.startswith(".")]
+    making = [
+        name for where in ("layers", "volumes") for name in os.listdir(root / where)
+        if name.startswith(".")
+    ]  # fmt: skip
     return sorted([*rows, *directories, *making])
 
 

@@ -165,7 +165,17 @@ def add_veth(
         f"add the interface {name}",
     )
     # In time: an interface gets no address of its own while its other end is down.
-    port = Message(
+    return [cable, _port(name)]
+
+
+def plug_in(name: str, bridge: int) -> list[Message]:
+    """Make an interface a port of a bridge, by its index, as `add_veth` does."""
+    plugged = _set(name, attribute(_IFLA_MASTER, bridge), "plug it into a bridge")
+    return [plugged, _port(name)]
+
+
+def _port(name: str) -> Message:
+    return Message(
         _RTM_NEWLINK,
         0,
         _LINK.pack(0, 0, 0, 0, 0)
@@ -178,7 +188,6 @@ def add_veth(
         ),
         f"make {name} a port",
     )
-    return [cable, port]
 
 
 def no_ipv6_generation(link: int | str) -> Message:

@@ -42,6 +42,7 @@ _NLMSGERR_ATTR_MSG: Final = 1
 _ROOM: Final = 1 << 16  # the kernel fills at most half of it at a time
 _AT_ONCE: Final = 100  # so many answers fit into the socket's queue, where they wait for us
 _ATTEMPTS: Final = 20
+_SO_SNDBUFFORCE: Final = 32
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
 _NETLINK_EXT_ACK: Final = 11
@@ -221,8 +222,11 @@ class Netlink:
             flags = message.flags | more | _NLM_F_REQUEST
             packed.append(_HEADER.pack(length, message.kind, flags, self._sequence, 0))
             packed.append(message.body + b"\0" * (-length % 4))
+        data = b"".join(packed)
         try:
-            self._socket.send(b"".join(packed))
+            if len(data) > _ROOM:
+                self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(data))
+            self._socket.send(data)
         except OSError as error:
             raise KernelError(error.errno or 0, messages[0][0].what) from None
         return first

@@ -103,6 +103,7 @@ class Field(NamedTuple):
     big_endian: bool = True
 
 
+NFPROTO_FIELD: Final = Field(2, 1)
 ADDRESS: Final = {4: Field(7, 4), 6: Field(8, 16)}
 ETHERNET: Final = Field(9, 6)
 TRANSPORT_PROTOCOL: Final = Field(12, 1)

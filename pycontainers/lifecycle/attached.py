@@ -93,7 +93,11 @@ class Attached:
             created=self.created,
             cgroup=json.dumps(self.cgroup.plain()) if self.cgroup else "",
             options=json.dumps(
-                {**request.summary(self.options, self.source.image), "oneshot": True}
+                {
+                    **request.summary(self.options, self.source.image),
+                    **volumes.summary(wanted),
+                    "oneshot": True,
+                }
             ),
         )
         services.attached[self.id] = self

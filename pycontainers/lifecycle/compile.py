@@ -101,9 +101,14 @@ def _can_be_ready(spec: runtime.Spec, place: Place) -> bool:
 
 
 def _own_mounts(spec: runtime.Spec, place: Place) -> list[runtime.Mount]:
-    """Give the mounts of files that are not the image's; others are mounted on a host's /sys."""
+    """Give the mounts of files that are not the image's, with those upon them.
+
+    Others are mounted on a host's /sys.
+    """
     lasting = {*place.trees, "/sys"}
-    return [m for m in spec.mounts if placing.is_tree(m) and m.source not in lasting]
+    own = [m for m in spec.mounts if placing.is_tree(m) and m.source not in lasting]
+    below = tuple(f"{mount.destination}/" for mount in own)
+    return [m for m in spec.mounts if m in own or m.destination.startswith(below)]
 
 
 def personal(

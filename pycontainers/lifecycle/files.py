@@ -205,7 +205,8 @@ def _receive_tree(running: Running, reading: int, target: str, name: str) -> Non
                 os.mkdir(name, 0o700, dir_fd=root)
             above, root = root, os.open(name, _FOLDER, dir_fd=root)
             os.close(above)
-        extraction = Extraction(root, "", Rules("caller", False, *_LIMITS.values()))
+        rules = Rules("caller", False, _LIMITS["entries"], _LIMITS["bytes"])
+        extraction = Extraction(root, "", rules)
         try:
             extraction.take(reading, top=top)
         except ImageError:

@@ -90,9 +90,9 @@ class Life:
             options=json.dumps(
                 {
                     **request.summary(options, source.image),
+                    **volumes.summary(wanted),
                     "options": options.packed(),
                     "source": source.packed(),
-                    "volumes": {target: volume.name for target, volume in wanted.items()},
                 }
             ),
         )

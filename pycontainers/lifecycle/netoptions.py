@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MODES: Final = ("none", "host")  # instead of networks by name
 CONTAINER: Final = "container:"
 HOST_GATEWAY: Final = "host-gateway"
+_ID: Final = re.compile(r"[0-9a-f]{64}")
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _ALIAS: Final = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,251}[a-zA-Z0-9_])?")
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([kmg]?)bit", re.IGNORECASE)
@@ -75,6 +76,8 @@ def network_name(value: str) -> str:
     """Give a name for a network: a container's, but for those that mean something already."""
     if value in (*MODES, "bridge", "default"):
         raise InvalidArgument(f"name: {value} is the name of a network that is always there")
+    if isinstance(value, str) and _ID.fullmatch(value):
+        raise InvalidArgument(f"name: {value} would be taken for an id")
     return values.name(value)
 
 

@@ -11,9 +11,11 @@ import contextlib
 import fcntl
 import ipaddress
 import json
+import logging
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pycontainers.errors import Conflict, InvalidArgument, KernelError, NetworkNotFound
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 DEFAULT: Final = "bridge"
 _MOST: Final = 16  # networks of one container
 _PREFIX: Final = "pc"
+_LONGEST_ALIAS: Final = 255  # bytes
+_LOOK: Final = 1.0  # seconds, at least, from one look at what others drop to the next
+
+_log: Final = logging.getLogger("pycontainers")
 
 
 class Networks:
@@ -42,6 +48,8 @@ class Networks:
         self.tables = NetworkTables(services.database)
         self._netfilter: Netlink | None = None
         self._asking = threading.Lock()
+        self._looked = 0.0  # when at what others drop
+        self._warned: list[str] = []
 
     # Networks.
 
@@ -72,6 +80,7 @@ class Networks:
         for one in wanted:  # before anything is made
             addresses.make_range(one, gateways.get(one.version), ranges.get(one.version))
         with _machine_lock():
+            _sweep()
             chosen = self._chosen(wanted, ipv6)
             row = _row(name, chosen, gateways, ranges, options)
             self.tables.add(row)
@@ -122,17 +131,19 @@ class Networks:
 
     def remove(self, row: NetworkRow) -> None:
         """Take a network away; raises Conflict while containers are in it."""
-        with _machine_lock():
-            if not self.tables.remove(row.id):
-                inside = [endpoint.container[:12] for endpoint in self.tables.of_network(row.id)]
+        with _machine_lock(), self._database.transaction():
+            # The row goes last, so that one that is half gone is seen; nobody joins meanwhile.
+            inside = [endpoint.container[:12] for endpoint in self.tables.of_network(row.id)]
+            if inside:
                 raise Conflict(
                     f"the network {row.name} is used by {', '.join(inside)}",
                     hint="disconnect or remove these containers first",
                 )
             self._unmake(row)
+            self.tables.remove(row.id)
 
     def tidy(self) -> None:
-        """Take the default network away when nobody is in it, and what has no row any more."""
+        """Take the default network away when nobody is in it."""
         rows = self.tables.find(DEFAULT)
         if rows and not self.tables.of_network(rows[0].id):
             with contextlib.suppress(Conflict):
@@ -140,27 +151,62 @@ class Networks:
 
     # Bridges.
 
-    def ensure(self, row: NetworkRow) -> int:
-        """Have the network's bridge there, as it may not be after a reboot; give its MTU.
+    def ensure(self, row: NetworkRow) -> tuple[int, list[NetworkRow]]:
+        """Have the network's bridge there, as it may not be after a reboot.
 
-        Raises KernelError, Conflict where its subnet has come into use elsewhere.
+        Gives its MTU, and the networks that had to be made again: all that the firewall has
+        forgotten are.  Raises KernelError, Conflict where its subnet has come into use elsewhere.
         """
+        made = []
         with Netlink(NETLINK_ROUTE) as route:
             bridge = links.find(route, row.bridge)
             if bridge is None or not self._is_guarded(row):
                 with _machine_lock():
-                    self._make(row)
+                    if bridge is None:
+                        self._check_free(row)
+                    there = {link.name for link in bridges.present(route, _PREFIX)}
+                    made = [
+                        one for one in self.tables.all()
+                        if one.id == row.id or (one.bridge in there and not self._is_guarded(one))
+                    ]  # fmt: skip
+                    for one in made:
+                        self._make(one)
                 bridge = links.find(route, row.bridge)
         if bridge is None:
             raise NetworkNotFound(f"the network {row.name} has been removed")
-        return bridge.mtu
+        return bridge.mtu, made
+
+    def _check_free(self, row: NetworkRow) -> None:
+        """Refuse to make a bridge again whose subnet has come into use; raises Conflict."""
+        wanted = [range_.subnet for range_ in ranges_of(row)]
+        with Netlink(NETLINK_ROUTE) as route:
+            used = [*map(ipaddress.ip_network, links.destinations(route))]
+        for subnet, other in addresses.overlapping(wanted, used):
+            raise Conflict(
+                f"the subnet {subnet} of the network {row.name} overlaps {other}, in use by now",
+                hint="remove the network, and create it with another subnet",
+            )
 
     def _is_guarded(self, row: NetworkRow) -> bool:
         """Whether the firewall knows the network."""
         with self._asking:
             # Kept: closing one waits until the kernel has done with all that was taken out of sets.
             self._netfilter = self._netfilter or Netlink(NETLINK_NETFILTER)
-            return firewall.has_network(self._netfilter, row.bridge)
+            known = firewall.has_network(self._netfilter, row.bridge)
+            if known and time.monotonic() - self._looked > _LOOK:
+                self._look_at_others(self._netfilter)
+            return known
+
+    def _look_at_others(self, netfilter: Netlink) -> None:
+        """Have published ports relayed where others drop what is forwarded, and say who does."""
+        self._looked = time.monotonic()
+        dropping = firewall.relay_where_dropped(netfilter)
+        if dropping and dropping != self._warned:
+            _log.warning(
+                "others drop what containers send: %s; doctor() says what can be done",
+                "; ".join(dropping),
+            )
+        self._warned = dropping
 
     def close(self) -> None:
         """Close what is kept open."""
@@ -173,9 +219,10 @@ class Networks:
         subnets = [text for text in (row.subnet4, row.subnet6) if text]
         gateways = [range_.interface(str(range_.gateway)) for range_ in ranges_of(row)]
         closed = bridges.forwarding(ipv4=row.subnet4 is not None, ipv6=row.subnet6 is not None)
-        alias = f"pycontainers {row.name} {self._services.root.path}"
+        alias = f"{bridges.ALIAS}{row.name} {self._services.root.path}"
+        if len(alias.encode()) > _LONGEST_ALIAS:  # it is not found when its data root is deleted
+            alias = f"{bridges.ALIAS}{row.name}"
         with Netlink(NETLINK_ROUTE) as route, Netlink(NETLINK_NETFILTER) as netfilter:
-            _sweep(route, netfilter)
             mtu = known["mtu"] or bridges.default_mtu(route)
             bridges.make(route, row.bridge, alias=alias, mtu=mtu, gateways=gateways)
             firewall.ensure(netfilter, closed)
@@ -186,6 +233,7 @@ class Networks:
                 internal=known["internal"],
                 host_access=known["host_access"],
             )
+            self._look_at_others(netfilter)
 
     def _unmake(self, row: NetworkRow) -> None:
         with Netlink(NETLINK_NETFILTER) as netfilter:
@@ -322,15 +370,23 @@ def _by_version(option: str, value: str | Sequence[str] | None) -> dict[int, str
     return found
 
 
-def _sweep(route: Netlink, netfilter: Netlink) -> None:
-    """Take away bridges of data roots that have been deleted, networks and all."""
-    for link in bridges.present(route, _PREFIX):
-        kind, _, rest = (link.alias or "").partition(" ")
-        root = rest.partition(" ")[2]
-        if kind == "pycontainers" and root and not os.path.exists(f"{root}/state.db"):
-            with contextlib.suppress(KernelError):
-                firewall.remove_network(netfilter, link.name, links.subnets_of(route, link.index))
-                bridges.remove(link.name)
+def _sweep() -> None:
+    """Take away bridges that nobody uses, of data roots that have been deleted, networks and all.
+
+    One that is used may be of a data root that only this process can't see (mount_namespaces(7)).
+    """
+    with Netlink(NETLINK_ROUTE) as route, Netlink(NETLINK_NETFILTER) as netfilter:
+        used = {link.master for link in links.links(route)}
+        for link in bridges.present(route, _PREFIX):
+            kind, _, rest = (link.alias or "").partition(" ")
+            root = rest.partition(" ")[2]
+            if kind != "pycontainers" or not root or link.index in used:
+                continue
+            if not Path(root, "state.db").exists():
+                with contextlib.suppress(KernelError):
+                    subnets = links.subnets_of(route, link.index)
+                    firewall.remove_network(netfilter, link.name, subnets)
+                    bridges.remove(link.name)
 
 
 @contextlib.contextmanager

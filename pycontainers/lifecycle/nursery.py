@@ -29,7 +29,7 @@ _GONE: Final = (ConnectionRefusedError, FileNotFoundError, ConnectionResetError,
 
 
 class Nursery:
-    """This process's hold on the nursery of one data root, Python and version of this library.
+    """This process's hold on the nursery of a data root, network, Python and version of ours.
 
     While it is held, the nursery stays.
     """
@@ -37,7 +37,10 @@ class Nursery:
     def __init__(self, run_directory: Path, root: str, cgroups: Host) -> None:
         self.cgroups = cgroups
         self._directory = run_directory / "nurseries"
-        named = "\0".join([root, sys.executable, pycontainers.__file__, pycontainers.__version__])
+        network = str(os.stat("/proc/thread-self/ns/net").st_ino)  # noqa: PTH116
+        named = "\0".join(
+            [root, network, sys.executable, pycontainers.__file__, pycontainers.__version__]
+        )
         self._path = self._directory / hashlib.sha256(named.encode()).hexdigest()[:16]
         self._hold: socket.socket | None = None
         self._lock = threading.Lock()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pycontainers.errors import Conflict, ContainerNotFound
 from pycontainers.kernel import paths, processes
 from pycontainers.kernel.cgroups.plain import from_plain
-from pycontainers.lifecycle import wires
+from pycontainers.lifecycle import names, wires
 
 if TYPE_CHECKING:
     from pycontainers.kernel.cgroups.host import Host
@@ -59,7 +59,10 @@ def bury(services: Services, row: ContainerRow) -> None:
         cgroup.remove()
     wires.release(services, row.id)
     services.snapshots.remove(row.id)
+    left = wires.networks_of(services, row.id)
     services.volumes.remove_container(row.id, volumes=True)
+    if left:
+        names.announce(services, left)
 
 
 def is_orphan(row: ContainerRow) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pycontainers.errors import (
     Conflict,
+    EngineError,
     InvalidArgument,
     KernelError,
     LaunchError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.services import Services
     from pycontainers.lifecycle.source import Source
 
+_ATTEMPTS: Final = 5
 _SMALLEST: Final = 1 << 20  # bytes, of a file system
 _PAGE: Final = 4096
 _SYSTEM_PROGRAMS: Final = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -68,6 +70,14 @@ def choose(services: Services, options: Options) -> dict[str, VolumeRow]:
     return found
 
 
+def summary(chosen: Mapping[str, VolumeRow]) -> dict[str, Any]:
+    """Give what a container's row tells of its volumes: all by target, and those made for it."""
+    return {
+        "volumes": {target: volume.name for target, volume in chosen.items()},
+        "own_volumes": [volume.name for volume in chosen.values() if volume.anonymous],
+    }
+
+
 def new_name() -> str:
     """Give a fresh name for a volume without one: 64 hexadecimal digits."""
     return os.urandom(32).hex()
@@ -99,24 +109,36 @@ def fill(services: Services, options: Options, source: Source, names: Mapping[st
         with store.locked(name) as lock_fd:
             if store.get(name).filled:
                 continue
-            lower = list(source.layers)
             placed = _placed(services, name)
             work = {
                 "task": "fill",
                 "path": mount.target,
                 "jail": "image",
-                "tree": plan.pack(MountImage(lower, "", "/", 0, False)),
+                "tree": plan.pack(MountImage(list(source.layers), "", "/", 0, False)),
                 "fills": [placed.place, placed.sized],
             }
             try:
-                # The worker has the lock with it, and so nobody else begins before it has ended.
-                told = ask(_Workers(services), work, [lock_fd]).told
+                if _filled(services, work, lock_fd):
+                    store.mark_filled(name)
             except KernelError as error:
                 raise LaunchError(
                     f"fill the volume {name}", error.errno or 0, str(error.args[0])
                 ) from error
-            if told["filled"]:
-                store.mark_filled(name)
+
+
+def _filled(services: Services, work: dict[str, Any], lock_fd: int) -> bool:
+    """Have a worker fill a volume; with a launcher that is killed meanwhile it is done again.
+
+    The worker has the lock with it, and so nobody else begins before it has ended.
+    """
+    attempts = _ATTEMPTS
+    while True:
+        try:
+            return bool(ask(_Workers(services), work, [lock_fd]).told["filled"])
+        except EngineError:
+            attempts -= 1
+            if not attempts:
+                raise
 
 
 def _may_have(layers: Sequence[str], target: str) -> bool:

@@ -7,11 +7,14 @@ import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
-from pycontainers.errors import Conflict, InvalidArgument, KernelError
+from pycontainers.errors import Conflict, ContainerNotFound, InvalidArgument, KernelError
+from pycontainers.kernel import links
+from pycontainers.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
 from pycontainers.lifecycle import names
 from pycontainers.lifecycle.networks import DEFAULT, ranges_of
 from pycontainers.net.ports import ANY
-from pycontainers.runtime import network
+from pycontainers.net.reservation import Published
+from pycontainers.runtime import firewall, network
 from pycontainers.runtime.wiring import ConnectBridge, Publish
 
 if TYPE_CHECKING:
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.options import Options
     from pycontainers.lifecycle.services import Services
     from pycontainers.net.addresses import Range
-    from pycontainers.net.reservation import Published, Reservation
-    from pycontainers.storage.networks import NetworkRow
+    from pycontainers.net.reservation import Reservation
+    from pycontainers.storage.networks import EndpointRow, NetworkRow
 
 
 def join(services: Services, container: str, options: Options, rows: Sequence[NetworkRow]) -> None:
@@ -70,7 +73,9 @@ def connects(services: Services, container: str, options: Options) -> list[Conne
     routed = False
     for endpoint in services.networks.tables.of_container(container):
         [row] = services.networks.tables.find(endpoint.network)
-        mtu = services.networks.ensure(row)
+        mtu, made = services.networks.ensure(row)
+        if made:
+            _plug_in_again(services, made)
         internal = row.known["internal"]
         ranges: dict[int, Range] = {one.subnet.version: one for one in ranges_of(row)}
         given: dict[int, str | None] = {4: endpoint.address4, 6: endpoint.address6}
@@ -148,6 +153,33 @@ def _targets(steps: Sequence[ConnectBridge]) -> dict[int, str]:
     reached = [step for step in steps if step.gateways]
     bare = [address.partition("/")[0] for step in reached for address in step.addresses]
     return {_version(address): address for address in bare}
+
+
+def _plug_in_again(services: Services, made: Sequence[NetworkRow]) -> None:
+    """Give containers that run their places in networks back that had to be made again."""
+    with Netlink(NETLINK_ROUTE) as route, Netlink(NETLINK_NETFILTER) as netfilter:
+        there = {link.name: link for link in links.links(route)}
+        for row in made:
+            bridge = there[row.bridge].index
+            for endpoint in services.networks.tables.of_network(row.id):
+                if endpoint.veth not in there:
+                    continue
+                with contextlib.suppress(ContainerNotFound, KernelError):  # it just ends
+                    _admit_again(services, endpoint, netfilter)
+                    if there[endpoint.veth].master != bridge:
+                        route.ask(links.plug_in(endpoint.veth, bridge))
+
+
+def _admit_again(services: Services, endpoint: EndpointRow, netfilter: Netlink) -> None:
+    life = services.life(endpoint.container)
+    asked = life.summary.get("options")  # those of a run are not written down
+    priority = asked and asked.get("network_priority")
+    messages = firewall.admit(endpoint.veth, endpoint.mac, endpoint.addresses, priority)
+    if asked and life.options.ports:
+        published = [Published(*port) for port in life.state().ports or ()]
+        step = publish(connects(services, life.id, life.options), published)
+        messages += firewall.publish(step.ports) if step else []
+    firewall.change(netfilter, messages)
 
 
 def release(services: Services, container: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SYSCTL: Final = Path("/proc/sys/net")
 _FORWARDING: Final = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
+ALIAS: Final = "pycontainers "  # what those of our bridges begin with
 _DEFAULT_MTU: Final = 1500
 _DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 # What a router asks for its neighbours from, where it forwards the packets of others.
@@ -81,6 +82,11 @@ def present(netlink: Netlink, prefix: str) -> list[links.Link]:
     return [link for link in found if link.kind == "bridge" and link.name.startswith(prefix)]
 
 
+def is_ours(link: links.Link) -> bool:
+    """Tell a bridge of ours by its alias, which says whose it is."""
+    return (link.alias or "").startswith(ALIAS)
+
+
 def default_mtu(netlink: Netlink) -> int:
     """Give the MTU of the interface of the default route, IPv4's first; 1500 without one."""
     for route in sorted(links.routes(netlink)):
@@ -92,7 +98,7 @@ def default_mtu(netlink: Netlink) -> int:
 
 
 def forwarding(*, ipv4: bool, ipv6: bool) -> Closed:
-    """Have the host forward packets, with a warning where it did not before.
+    """Have the host forward packets, and tell the log where it did not before.
 
     Gives the interfaces between which it would forward now and shall not.  Raises KernelError.
     """
@@ -101,7 +107,8 @@ def forwarding(*, ipv4: bool, ipv6: bool) -> Closed:
     if not opened:
         return Closed()
     with Netlink(NETLINK_ROUTE) as netlink:
-        found = [link for link in links.links(netlink) if not link.master]
+        # Not ours: they may be there already where somebody has turned forwarding off since.
+        found = [link for link in links.links(netlink) if not link.master and not is_ours(link)]
     names = [link.name for link in found]  # never none: "lo" is one
     if 6 in opened:
         for name in names:
@@ -110,7 +117,7 @@ def forwarding(*, ipv4: bool, ipv6: bool) -> Closed:
                 _write(f"ipv6/conf/{name}/accept_ra", "2")
     for version in opened:
         _write(_FORWARDING[version], "1")
-        _log.warning(
+        _log.info(
             "IPv%d forwarding has been turned on, for containers only: not between %s",
             version,
             ", ".join(names),

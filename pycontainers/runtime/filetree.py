@@ -155,15 +155,17 @@ class _Tree:
 class Rules(NamedTuple):
     """How an archive's entries are made.
 
-    `owner` is "archive" (what it says), "root" (0:0) or "caller" (who makes them; then set-id bits
-    and attributes go, and devices are passed over).  With `follow`, links among the directories in
-    a name are followed inside the root; without it there must be none.
+    `owner` is "archive" (what it says), "root" (0:0), "caller" (who makes them; then set-id bits
+    and attributes go, and devices are passed over) or a user and a group.  With `follow`, links
+    among the directories in a name are followed inside the root; without it there must be none.
+    With `replace`, a file may come in place of a directory with all in it, and one of a file.
     """
 
-    owner: str
+    owner: str | tuple[int, int]
     follow: bool
     max_entries: int
     max_bytes: int
+    replace: bool = False
 
 
 class Extraction:
@@ -280,7 +282,8 @@ class Extraction:
         owner, mode = self._rules.owner, entry.mode
         if owner == "caller":
             return mode & ~_SET_IDS, -1, -1, entry.mtime_ns
-        uid, gid = (entry.uid, entry.gid) if owner == "archive" else (0, 0)
+        given = owner if isinstance(owner, tuple) else (0, 0)
+        uid, gid = (entry.uid, entry.gid) if owner == "archive" else given
         return mode, uid, gid, entry.mtime_ns
 
     def _directory(self, entry: Entry, name: bytes) -> None:
@@ -288,10 +291,22 @@ class Extraction:
             os.mkdir(name, 0o700, dir_fd=self._parent)
         except FileExistsError:
             facts = os.stat(name, dir_fd=self._parent, follow_symlinks=False)
-            if not stat.S_ISDIR(facts.st_mode):
-                call = f"mkdir({entry.name()!r}): no directory is there"
-                raise KernelError(errno.ENOTDIR, call) from None
+            if not stat.S_ISDIR(facts.st_mode) and not self._leads_to_directory(entry):
+                if not self._rules.replace:
+                    call = f"mkdir({entry.name()!r}): no directory is there"
+                    raise KernelError(errno.ENOTDIR, call) from None
+                os.unlink(name, dir_fd=self._parent)
+                os.mkdir(name, 0o700, dir_fd=self._parent)
         self._keep(entry)
+
+    def _leads_to_directory(self, entry: Entry) -> bool:
+        """Whether a link is there that stands for a directory, which is used then."""
+        if not self._rules.replace:
+            return False
+        with contextlib.suppress(KernelError):
+            os.close(self._open(entry.path, os.O_PATH | os.O_DIRECTORY))
+            return True
+        return False
 
     def _keep(self, entry: Entry) -> None:
         """Remember what a directory shall have when all entries are there: it might close it."""
@@ -301,7 +316,11 @@ class Extraction:
         target = tar.components(entry.target)
         if target == entry.path or not target:
             return
-        fd = self._open(target[:-1], os.O_PATH | os.O_DIRECTORY)
+        try:
+            fd = self._open(target[:-1], os.O_PATH | os.O_DIRECTORY)
+        except KernelError as error:
+            call = f"link({os.fsdecode(b'/'.join(target))!r}, {entry.name()!r})"
+            raise KernelError(error.errno or 0, call) from None
 
         def link() -> None:
             os.link(target[-1], name, src_dir_fd=fd, dst_dir_fd=self._parent, follow_symlinks=False)
@@ -337,10 +356,13 @@ class Extraction:
             return make()
         except FileExistsError:
             facts = os.stat(name, dir_fd=self._parent, follow_symlinks=False)
-            if stat.S_ISDIR(facts.st_mode):
+            if not stat.S_ISDIR(facts.st_mode):
+                os.unlink(name, dir_fd=self._parent)
+                return make()
+            if not self._rules.replace:
                 call = f"open({os.fsdecode(name)!r}): a directory is there"
                 raise KernelError(errno.EISDIR, call) from None
-            os.unlink(name, dir_fd=self._parent)
+            paths.remove_tree(os.fsdecode(name), self._parent)
             return make()
 
     def _finish(self) -> None:
@@ -348,7 +370,7 @@ class Extraction:
         self._leave()
         for path, (mode, uid, gid, mtime_ns) in reversed(self._directories.items()):
             try:
-                fd = self._open(path, _FOLDER)
+                fd = self._open(path, _FOLDER & ~os.O_NOFOLLOW if self._rules.replace else _FOLDER)
             except OSError as error:
                 if error.errno in _CHANGED:
                     continue

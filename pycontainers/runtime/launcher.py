@@ -78,13 +78,15 @@ class Launcher:
             events = self.poll.poll(self.postponed)
             if not events:
                 self.ready_spare()
-            for fd, _ in events:
+            for fd, kinds in events:
                 if fd in self.live:
                     self.bury(self.live[fd])
                     if self.postponed is not None:
                         self.postponed = _AFTER_AN_END
                 elif fd == self.zygote.fileno():
-                    if len(events) == 1:  # all that somebody waits for comes first
+                    if kinds & select.EPOLLHUP:
+                        self.replace_zygote()
+                    elif len(events) == 1:  # all that somebody waits for comes first
                         self.ready_or_postpone()
                 elif fd == self.guard_fd:
                     os._exit(1)  # and so everything in this PID namespace
@@ -199,6 +201,16 @@ class Launcher:
         else:
             self.postponed = _AFTER_A_START
             self.poll.modify(self.zygote.fileno(), 0)
+
+    def replace_zygote(self) -> None:
+        """Have another zygote in the place of one that was killed, with what it had promised."""
+        self.poll.unregister(self.zygote.fileno())
+        self.zygote.close()
+        if self.expected is not None:
+            self.expected[1].close()
+        self.expected = self.postponed = None
+        self.zygote = Zygote()
+        self.poll.register(self.zygote.fileno(), select.EPOLLIN)
 
     def ready_spare(self) -> None:
         """Bring the expected newborn up as a spare; what fails now will fail again, and be told."""

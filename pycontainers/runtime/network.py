@@ -1,15 +1,17 @@
 """A container's cables, as its launcher or supervisor lays them, from the host's side.
 
 The interfaces go with the container's network namespace; what is entered into the firewall's sets
-for them is taken out when the container has ended.
+for them is taken out when the container has ended.  The namespace goes with the last process and
+the last TCP connection, which the kernel tries to end in order, 107 seconds long by default.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import KernelError
 from pycontainers.kernel import links, namespaces
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from pycontainers.kernel.netlink import Message
     from pycontainers.runtime.wiring import ConnectBridge, Publish
+
+_ORPHAN_RETRIES: Final = "/proc/sys/net/ipv4/tcp_orphan_retries"  # ip-sysctl.rst
 
 
 class Wires:
@@ -35,6 +39,7 @@ class Wires:
         self._pidfd = pidfd
         self._laid: dict[str, ConnectBridge] = {}
         self._published: Publish | None = None
+        self._orphan_retries_fd = -1
 
     def connect(self, step: ConnectBridge) -> None:
         """Lay a cable to a bridge; raises KernelError."""
@@ -80,7 +85,9 @@ class Wires:
     def publish(self, step: Publish) -> None:
         """Have ports of the host lead to the container; raises KernelError."""
         self._published = step
-        self._change(firewall.publish(step.ports))
+        netfilter = self._change(firewall.publish(step.ports))
+        with Netlink(NETLINK_ROUTE) as host:
+            firewall.redirect_flows(netfilter, host, step.ports)
 
     def rewire(self, steps: list[ConnectBridge], publish: Publish | None) -> None:
         """Bring the cables to what these steps say; those that stay are not touched."""
@@ -116,22 +123,32 @@ class Wires:
     def _inside(self) -> Iterator[Netlink]:
         """Hold a netlink socket of the container's network namespace."""
         with namespaces.entered(self._pidfd, namespaces.CLONE_NEWNET):
+            if self._orphan_retries_fd < 0:
+                with contextlib.suppress(OSError):  # /proc/sys may be read-only here
+                    self._orphan_retries_fd = os.open(_ORPHAN_RETRIES, os.O_WRONLY | os.O_CLOEXEC)
             inside = Netlink(NETLINK_ROUTE)
         with inside:
             yield inside
 
     def close(self) -> None:
         """Take out of the firewall's sets what was entered; raises KernelError."""
+        if self._orphan_retries_fd >= 0:
+            # Once, so that connections whose peer has gone too hold the interfaces for 0.6 seconds.
+            with contextlib.suppress(OSError):  # the namespace is gone
+                os.write(self._orphan_retries_fd, b"1")
+            os.close(self._orphan_retries_fd)
+            self._orphan_retries_fd = -1
         if self._laid:
             self._change(_undoing(list(self._laid.values()), self._published))
             self._laid.clear()
             self._published = None
 
     @staticmethod
-    def _change(messages: list[Message]) -> None:
+    def _change(messages: list[Message]) -> Netlink:
         if Wires._netfilter is None:
             Wires._netfilter = Netlink(NETLINK_NETFILTER)
         firewall.change(Wires._netfilter, messages)
+        return Wires._netfilter
 
 
 def withdraw(steps: list[ConnectBridge], publish: Publish | None) -> None:
@@ -153,8 +170,13 @@ def _undoing(steps: list[ConnectBridge], publish: Publish | None) -> list[Messag
 
 
 def withdraw_all(steps: list[ConnectBridge]) -> None:
-    """Do what a helper that was killed can't: take out what steps have entered, and published."""
+    """Do what a helper that was killed can't: take out what steps have entered, and published.
+
+    The interfaces too, as connections that nobody has any more may hold them for minutes.
+    """
     withdraw(steps, None)
+    with Netlink(NETLINK_ROUTE) as host:
+        host.ask([links.delete(step.veth) for step in steps])
     addresses = [address for step in steps for address in _bare(step)]
     with Netlink(NETLINK_NETFILTER) as netfilter:
         firewall.unpublish_all(netfilter, addresses)

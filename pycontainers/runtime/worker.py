@@ -4,7 +4,7 @@ Before it looks at the first byte of what it was given, it enters its jail with 
 directory, a volume, an image, a running container or its network, or the root file system of a
 stopped one.  So no name or link in there leads anywhere else.  Layers `beneath` are opened before,
 for tasks that look below the directory, which never follow a link in them; and so is the place of a
-volume that a task fills.
+volume that a task fills, and the stage that it copies from when it builds, by the layers `source`.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ def run(work: dict[str, Any], fds: list[int], container_pidfd: int) -> NoReturn:
         if "fills" in work:
             place, sized = work["fills"]
             beneath.append(trees.open_place(place, sized=sized))
+        if "source" in work:
+            detached = overlay.takes_detached_layers()
+            beneath.append(trees.image(work["source"], 0, None, detached=detached))
         sys.meta_path.clear()
         sys.path.clear()
         _enter(work, container_pidfd)
@@ -97,6 +100,10 @@ def _task(work: dict[str, Any]) -> Task:
         from pycontainers.runtime import volumes
 
         return _named(name, volumes.TASKS[name])
+    if name in ("select", "copy", "add_archive", "identify"):
+        from pycontainers.runtime import building
+
+        return _named(name, building.TASKS[name])
     from pycontainers.runtime import files
 
     return _named(name, files.TASKS[name])

@@ -25,7 +25,7 @@ class Zygote:
     def __init__(self) -> None:
         self._socket, theirs = sockets.pair()
         self._told: plan.Birth | None = None
-        pid, _pidfd = namespaces.clone3(0)
+        pid, self._pidfd = namespaces.clone3(0)
         if pid == 0:
             self._socket.close()
             _serve(theirs)
@@ -38,6 +38,12 @@ class Zygote:
             sockets.send(self._socket, {"namespaces": birth.namespaces, "early": early})
             self._told = birth
         sockets.send(self._socket, {}, (orders.fileno(),))
+
+    def close(self) -> None:
+        """Let go of a zygote that has ended."""
+        self._socket.close()
+        processes.wait(self._pidfd)
+        os.close(self._pidfd)
 
     def fileno(self) -> int:
         """Give the descriptor that is readable when a newborn is there; for epoll(7)."""
@@ -57,6 +63,8 @@ class Zygote:
 def _serve(requests: socket.socket) -> NoReturn:
     processes.die_with_parent()
     processes.set_name("zygote")
+    os.closerange(3, requests.fileno())  # what the launcher holds is not for containers
+    processes.close_from(requests.fileno() + 1)
     flags = 0
     early: list[Step] = []
     while True:

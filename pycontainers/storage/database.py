@@ -112,6 +112,24 @@ CREATE TABLE uses (
 ) WITHOUT ROWID;
 CREATE INDEX uses_volume ON uses (volume);
 """,
+    """
+CREATE TABLE build_layers (
+    directory  TEXT PRIMARY KEY,
+    created    REAL NOT NULL,
+    used       REAL NOT NULL,
+    size       INTEGER NOT NULL,
+    title      TEXT NOT NULL,
+    diff_id    TEXT,
+    blob       TEXT,
+    length     INTEGER
+) WITHOUT ROWID;
+CREATE TABLE build_keys (
+    key        TEXT PRIMARY KEY,
+    directory  TEXT NOT NULL REFERENCES build_layers (directory)
+) WITHOUT ROWID;
+CREATE INDEX build_keys_directory ON build_keys (directory);
+"""
+,
 )
 
 

@@ -212,7 +212,8 @@ class ImageStore:
 
     def _collect_layers(self, needed: set[str]) -> tuple[int, int]:
         removed = freed = 0
-        known = set()
+        # What builds have made stays for the next build (builds.py).
+        known = {row[0] for row in self._database.rows("SELECT directory FROM build_layers")}
         for diff_id, directory, size in self._database.rows("SELECT * FROM layers"):
             if diff_id in needed:
                 known.add(directory)

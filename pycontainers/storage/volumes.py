@@ -207,15 +207,17 @@ class VolumeStore:
         return removed
 
     def remove_container(self, container_id: str, *, volumes: bool) -> None:
-        """Forget a container and its uses; with `volumes` its anonymous ones that it has alone."""
+        """Forget a container and its uses; with `volumes` also those volumes that were made for it.
+
+        These are `own_volumes` of its row; what others use as well stays.
+        """
         removed: list[str] = []
         with self._database.transaction() as change:
-            query = """SELECT name FROM uses JOIN volumes ON name = volume
-                       WHERE container = ? AND anonymous = 1"""
-            own = change.execute(query, (container_id,)).fetchall() if volumes else []
+            query = "SELECT options FROM containers WHERE id = ?"
+            rows = change.execute(query, (container_id,)).fetchall() if volumes else []
             self._database.remove_container(container_id)
-            if own:
-                removed = _delete_unused(change, (name for (name,) in own))
+            for (options,) in rows:
+                removed += _delete_unused(change, json.loads(options).get("own_volumes", ()))
         if removed:
             self.sweep()
 

@@ -263,3 +263,26 @@ def test_a_stopped_launcher_does_not_keep_an_engine_from_closing(
     own.close()
 
     assert set(leaks.snapshot()["descriptors"]) <= before["descriptors"]
+
+
+def test_a_killed_zygote_is_replaced_and_keeps_no_processor_busy(
+    own: pc.Engine, own_image: pc.Image
+) -> None:
+    assert pc.run(["true"], image=own_image, engine=own).ok
+    time.sleep(0.2)  # the spare is there, or put off
+    _kill(own, "zygote")
+    time.sleep(0.1)
+    guard = own.services().launcher().pid
+    (launcher,) = children(guard)
+    before = sum(map(int, _times(launcher)))
+    time.sleep(0.5)
+
+    assert sum(map(int, _times(launcher))) - before < 20, "hundredths of a second in half a one"
+    assert pc.run(["true"], image=own_image, engine=own).ok
+    assert pc.run(["true"], image=own_image, engine=own).ok
+
+
+def _times(pid: int) -> list[str]:
+    """Give what a process has had of the processor, user and system, in hundredths of a second."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        return file.read().rpartition(")")[2].split()[11:13]

@@ -98,7 +98,7 @@ def test_forwarding_is_turned_on_once_and_told_of(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     host.route.ask([links.add_bridge("out", lab.random_mac(), 1500)])
-    with host.entered(), caplog.at_level(logging.WARNING, "pycontainers"):
+    with host.entered(), caplog.at_level(logging.INFO, "pycontainers"):
         first = bridges.forwarding(ipv4=True, ipv6=False)
         second = bridges.forwarding(ipv4=True, ipv6=False)
 

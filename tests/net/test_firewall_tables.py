@@ -45,6 +45,11 @@ def test_a_network_with_host_access_reaches_the_hosts_services() -> None:
 
         for address in (RED.gateway4, WAN4, RED.gateway6, WAN6):
             assert world.ann.reaches(address, 80)
+            server = world.host.bind(53, address)
+            client = world.ann.bind(0, "::" if ":" in address else "0.0.0.0")
+            client.sendto(b"question", (address, 53))
+            server.sendto(b"answer", server.recvfrom(100)[1])
+            assert client.recv(100) == b"answer"
         with pytest.raises(ConnectionRefusedError):
             world.cyd.connect(BLUE.gateway4, 80)
 

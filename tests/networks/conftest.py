@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pycontainers as pc
-from pycontainers.kernel import links
+from pycontainers.kernel import links, namespaces
 from pycontainers.kernel.netlink import NETLINK_ROUTE, Netlink
+from tests import leaks
 from tests.networks import talk
 from tests.networks.talk import Question
 
@@ -28,6 +30,7 @@ SERVER = [
 ]
 # A program of the host's Python that serves and asks: talk.py.
 TALK = ["python3", "-I", "-S", "-c", Path(talk.__file__).read_text()]
+_FORWARDING = ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding")
 
 
 @pytest.fixture
@@ -35,6 +38,22 @@ def network(engine: pc.Engine) -> Iterator[pc.Network]:
     """A network of its own, removed at the end."""
     with pc.Network.create("backend", engine=engine) as network:
         yield network
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A data root of the test's own; after the test and a recovery nothing of it is left."""
+    path = tmp_path / "root"
+    before = leaks.snapshot()
+    yield path
+    leaks.assert_recovered(path, before)
+
+
+@pytest.fixture
+def own(root: Path) -> Iterator[pc.Engine]:
+    """An engine on that data root."""
+    with pc.Engine(root=root) as engine:
+        yield engine
 
 
 def ask(name: str, port: int = 80) -> list[str]:
@@ -153,3 +172,27 @@ def other_host() -> Iterator[OtherHost]:
     host = OtherHost()
     yield host
     host.close()
+
+
+@pytest.fixture
+def machine() -> Iterator[OtherHost]:
+    """Have the test on a host of its own, as a network namespace; gives the host beside it.
+
+    To be asked for before all that works on the host.
+    """
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    namespaces.unshare(namespaces.CLONE_NEWNET)
+    beside = None
+    try:
+        for name in _FORWARDING:  # others may have changed what a namespace begins with
+            Path(name).write_text("0")
+        namespaces.bring_loopback_up()
+        beside = OtherHost()
+        for gateway in (beside.address, beside.address6):
+            subprocess.run(["ip", "route", "add", "default", "via", gateway], check=True)
+        yield beside
+    finally:
+        if beside is not None:
+            beside.close()
+        namespaces.setns(before, namespaces.CLONE_NEWNET)
+        os.close(before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import time
@@ -21,7 +20,7 @@ from pycontainers.kernel.netlink import NETLINK_NETFILTER, Netlink
 from pycontainers.runtime import firewall
 from tests.crashes.application import Application
 from tests.networks.conftest import OtherHost, answers, host_address, talking
-from tests.networks.talk import SILENCE, ask
+from tests.networks.talk import ask
 
 KINDS = ("STREAM", "DGRAM")
 REFUSED = "ECONNREFUSED"
@@ -244,6 +243,29 @@ def test_a_port_is_free_when_its_container_has_ended(
             other.bind(("", udp))
         assert answers(other_host, ("STREAM", host_address(4), port)) == [REFUSED]
         assert end == "remove" or container.ports == {}
+
+
+def test_a_port_is_free_for_the_next_when_its_application_was_killed(
+    root: Path, busybox: Path
+) -> None:
+    port = free_ports(1)
+    program = f"""
+        with pc.Network.create("one", engine=engine) as network:
+            ports = {{80: {port}, "80/udp": {port}}}
+            pc.Container.run(image, ["sleep", "60"], network=network, ports=ports, engine=engine)
+            say("go")
+            time.sleep(60)
+    """
+    for _ in range(3):
+        with Application(program, root, busybox) as application:
+            application.line()
+            assert ask("STREAM", "127.0.0.1", port) != REFUSED  # and so there is a relay too
+            application.kill()
+        with pc.Engine(root=root) as engine, pc.Network.get("one", engine=engine) as network:
+            ports = {80: port, "80/udp": port}
+            with talking(engine, network=network, ports=ports) as server:
+                assert server.id[:12] in ask("STREAM", "127.0.0.1", port)
+                assert server.id[:12] in ask("STREAM", host_address(4), port)
 
 
 def test_what_was_killed_takes_no_port_from_its_successor(

@@ -18,10 +18,11 @@ _PROGRAM = """
     from tests.services.servers import BY_NAME
 
     server = BY_NAME[{server!r}]
-    container = server.run(image, "data", engine, name="store", detach={detach})
+    volume = pc.Volume.create("data", size={size!r}, engine=engine)
+    container = server.run(image, volume, engine, name="store", detach={detach})
     server.wait(container)
     container.exec(server.ask(*server.create), check=True)
-    say(container._life().state().supervisor[0])
+    say(container.attrs["supervisor"][0])
     for number in range(100000):
         container.exec(server.ask(*server.added(number)), check=True)
         say(number)
@@ -40,14 +41,18 @@ def _family(pid: int) -> list[int]:
         return []
 
 
-@pytest.mark.parametrize("detach", [False, True], ids=["attached", "detached"])
+@pytest.mark.parametrize(
+    ("detach", "size"),
+    [(False, None), (True, None), (True, "512m")],
+    ids=["attached", "detached", "sized"],
+)
 @pytest.mark.parametrize("name", BY_NAME)
 def test_what_was_acknowledged_survives_sigkill_of_everything(
-    name: str, detach: bool, root: Path, debian_root: Path
+    name: str, detach: bool, size: str | None, root: Path, debian_root: Path
 ) -> None:
     server = BY_NAME[name]
     before = leaks.snapshot()
-    program = _PROGRAM.format(server=name, detach=detach)
+    program = _PROGRAM.format(server=name, detach=detach, size=size)
     with Application(program, root, debian_root) as application:
         nursery = _parent(int(application.line()))
         acknowledged = [int(application.line()) for _ in range(10)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 import pycontainers as pc
+from tests.crashes.application import Application
 from tests.services.resolving import OUTSIDE, OUTSIDE_ADDRESS, Library
 
 
@@ -116,6 +119,28 @@ def test_a_removed_container_is_not_found(library: Library, network: pc.Network)
         assert library.find(client, "web") == library.find(client, "shop") == set()
 
 
+def test_the_names_of_a_killed_application_go_with_the_next_recovery(
+    library: Library, network: pc.Network, busybox: Path
+) -> None:
+    program = """
+        network = pc.Network.get("backend", engine=engine)
+        web = pc.Container.run(image, ["sleep", "60"], name="web", network=network, engine=engine)
+        say(web.ip)
+        time.sleep(60)
+    """
+    root = Path(library.engine.root)
+    with library.run(name="client", network=network) as client:
+        with Application(program, root, busybox) as application:
+            address = application.line()
+            assert library.find(client, "web") == {address}
+
+        with Application("engine.services()", root, busybox) as next_one:
+            next_one.lines()
+
+        assert library.find(client, "web") == set()
+        assert library.find(client, "client") == {client.ip}
+
+
 def test_containers_of_other_networks_are_not_found(
     library: Library, network: pc.Network, other: pc.Network
 ) -> None:
@@ -221,3 +246,19 @@ def test_programs_of_all_kinds_find_a_name(
         }.items():
             done = pc.run(command, image=debian, network=network, engine=engine)
             assert said in done.stdout, done
+
+
+def test_containers_that_come_and_go_at_once_do_not_disturb_each_other(
+    image: pc.Image, network: pc.Network, engine: pc.Engine
+) -> None:
+    def live(number: int) -> None:
+        for _ in range(10):
+            name = f"guest{number}"
+            with pc.Container.create(image, ["true"], name=name, network=network, engine=engine):
+                pass
+
+    with pc.Container.create(image, ["true"], network=network, engine=engine) as stays:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(live, range(8)))
+
+        assert list(network.containers) == [stays.id]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +68,21 @@ def test_a_copy_that_was_killed_is_made_again_whole(full_root: Path, tmp_path: P
             volume.remove()
     assert left_in(root) == []
     leaks.assert_recovered(root, before)
+
+
+def test_a_copy_whose_launcher_is_killed_is_made_again(full_root: Path, tmp_path: Path) -> None:
+    with pc.Engine(root=tmp_path / "root") as engine:
+        image = pc.Image.from_rootfs(full_root, engine=engine)
+        launcher = engine.services().launcher()
+        timer = threading.Timer(0.04, os.kill, (launcher.pid, signal.SIGKILL))
+        timer.start()
+
+        done = pc.run(["true"], image=image, volumes={"many": "/many"}, engine=engine)
+
+        timer.join()
+        assert done.ok
+        volume = pc.Volume.get("many", engine=engine)
+        assert facts_of(volume.path) == facts_of(full_root / "many")
 
 
 def test_a_killed_creator_leaves_no_half_volume(busybox: Path, tmp_path: Path) -> None:
@@ -167,9 +184,9 @@ def test_a_full_disk_leaves_a_volume_unfilled_and_fills_it_with_space(
 ) -> None:
     rootfs = tmp_path / "rootfs"
     subprocess.run(["cp", "-a", busybox, rootfs], check=True)
-    (rootfs / "data").mkdir()
-    for number in range(6):
-        (rootfs / f"data/{number}").write_bytes(os.urandom(1 << 20))
+    for number in range(12):
+        (rootfs / f"data/{number}").mkdir(parents=True)
+        (rootfs / f"data/{number}/file").write_bytes(os.urandom(1 << 19))
     with pc.Engine(root=disk / "root") as engine:
         image = pc.Image.from_rootfs(rootfs, engine=engine)
         volume = pc.Volume.create("data", engine=engine)
@@ -235,7 +252,9 @@ def test_a_container_of_an_older_version_is_without_volumes(busybox: Path, tmp_p
     with sqlite3.connect(root / "state.db") as database:
         (text,) = database.execute("SELECT options FROM containers").fetchone()
         known = json.loads(text)
-        del known["volumes"], known["images"], known["options"]["volumes"]
+        for name in ("volumes", "own_volumes", "images"):
+            del known[name]
+        del known["options"]["volumes"]
         database.execute("UPDATE containers SET options = ?", (json.dumps(known),))
     database.close()
 

@@ -182,6 +182,31 @@ def test_what_was_interrupted_is_done_again_or_gone_on_with(
     assert sorted(os.listdir(place)) == ["data", "lock"]
 
 
+def test_a_large_tree_is_copied_as_it_is(
+    engine: pc.Engine, busybox: Path, tmp_path: Path, sh: Sh
+) -> None:
+    root = tmp_path / "root"
+    subprocess.run(["cp", "-a", busybox, root], check=True)
+    for number in range(40):
+        folder = root / f"many/{number}/below"
+        folder.mkdir(parents=True)
+        for name in ("a", "b"):
+            (folder / name).write_text(f"{number} {name}")
+            os.chown(folder / name, number, number)
+        os.link(folder / "a", root / f"many/{number}/linked")
+        os.link(root / "many/0/below/b", folder / "everywhere")
+        (folder / "link").symlink_to("../linked")
+        os.link(folder / "link", folder / "link2", follow_symlinks=False)
+        folder.chmod(0o2750 if number % 2 else 0o555)
+        os.utime(folder, ns=(10**18, 10**18 + number))
+    image = pc.Image.from_rootfs(root, engine=engine)
+
+    sh("true", image=image, volumes={"many": "/many"})
+
+    found = facts_of(pc.Volume.get("many", engine=engine).path)
+    assert found == facts_of(root / "many")
+
+
 def test_ten_thousand_files_take_a_moment(engine: pc.Engine, busybox: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     subprocess.run(["cp", "-a", busybox, root], check=True)

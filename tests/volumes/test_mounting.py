@@ -76,6 +76,18 @@ def test_a_read_only_volume_can_not_be_written_to(sh: Sh, engine: pc.Engine) -> 
         assert "Read-only file system" in shown
 
 
+def test_a_volume_of_a_read_only_container_can_be_written_to(
+    sh: Sh, image: pc.Image, engine: pc.Engine
+) -> None:
+    script = "echo x >/new/deep/x; cat /new/deep/x; touch /y 2>/dev/null || echo refused"
+
+    assert sh(script, read_only=True, volumes={"data": "/new/deep"}) == "x\nrefused\n"
+    with pc.Container.run(image, ["sh", "-c", script], read_only=True,
+                          volumes={"data": "/new/deep"}, engine=engine) as container:  # fmt: skip
+        container.wait()
+        assert container.logs().read() == "x\nrefused\n"
+
+
 # Parts.
 
 

@@ -65,9 +65,23 @@ def test_one_that_another_container_uses_stays(
     second = pc.Container.create(image, ["true"], volumes={name: "/x"}, engine=engine)
 
     first.remove(volumes=True)
+
     assert names(engine) == [name]
-    second.remove(volumes=True)
-    assert names(engine) == []
+    second.remove()
+
+
+def test_one_that_was_made_for_another_container_stays(
+    declaring: pc.Image, sh: Sh, image: pc.Image, engine: pc.Engine
+) -> None:
+    first = pc.Container.create(declaring, engine=engine)
+    name = first.attrs["volumes"]["/own"]
+    first.remove()
+
+    sh("true", volumes={name: "/backup"})
+    with pc.Container.run(image, ["true"], volumes={name: "/backup"}, engine=engine):
+        pass
+
+    assert name in names(engine)
 
 
 def test_a_with_block_leaves_none(declaring: pc.Image, engine: pc.Engine) -> None:

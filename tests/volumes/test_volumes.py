@@ -138,6 +138,23 @@ def test_a_container_keeps_its_volumes_over_a_restart(engine: pc.Engine, image: 
         assert container.attrs["volumes"] == {"/data": "data"}
 
 
+@pytest.mark.parametrize("size", [None, "4m"])
+def test_a_restart_by_policy_has_them_again(
+    engine: pc.Engine, image: pc.Image, size: str | None
+) -> None:
+    volume = pc.Volume.create("data", size=size, engine=engine)
+    script = "echo x >>/data/starts; exit 1"
+    with pc.Container.run(
+        image, ["sh", "-c", script], volumes={volume: "/data"}, restart="on-failure:2",
+        engine=engine,
+    ) as container:  # fmt: skip
+        while container.status != "exited":
+            container.wait()
+
+        assert container.restarts == 2
+        assert container.path("/data/starts").read_text() == "x\n" * 3
+
+
 def test_two_containers_share_one(engine: pc.Engine, image: pc.Image) -> None:
     volumes = {"data": "/data"}
     with (

@@ -1,0 +1,73 @@
+"""ADD of a URL: one file, downloaded with a bound and checked against a digest."""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import os
+import posixpath
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import TYPE_CHECKING, Final
+
+from pycontainers.errors import BuildError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SCHEMES: Final = ("http://", "https://")
+_GIT: Final = ("git://", "git@", "ssh://")
+_PATIENCE: Final = 60.0  # seconds without a byte
+_LARGEST: Final = 64 << 30
+_CHUNK: Final = 1 << 20
+_ALGORITHMS: Final = ("sha256", "sha384", "sha512")
+
+
+def is_remote(source: str) -> bool:
+    """Whether ADD fetches a source; raises BuildError for a Git repository.
+
+    >>> is_remote("https://example.com/a.txt"), is_remote("a.txt")
+    (True, False)
+    """
+    path = urllib.parse.urlsplit(source).path if source.startswith(_SCHEMES) else ""
+    if source.startswith(_GIT) or path.endswith(".git"):
+        raise BuildError(
+            f"ADD of a Git repository is not supported: {source}",
+            near=source,
+            hint="clone it before the build, or in a RUN",
+        )
+    return source.startswith(_SCHEMES)
+
+
+def fetch(url: str, directory: Path, checksum: str) -> str:
+    """Download a file into a directory, mode 0600, and give its name; raises BuildError."""
+    algorithm, _, wanted = checksum.partition(":")
+    if checksum and (algorithm not in _ALGORITHMS or not wanted):
+        raise BuildError(f"the checksum {checksum!r} is not of the form sha256:…", near=checksum)
+    hasher = hashlib.new(algorithm if checksum else "sha256")
+    name = posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
+    if name in ("", ".", "..") or "\0" in name:
+        name = "download"
+    path = directory / name
+    try:
+        with urllib.request.urlopen(url, timeout=_PATIENCE) as answer, path.open("wb") as file:
+            total = 0
+            while data := answer.read(_CHUNK):
+                total += len(data)
+                if total > _LARGEST:
+                    raise BuildError(f"{url} has more than {_LARGEST} bytes", near=url)
+                hasher.update(data)
+                file.write(data)
+            modified = answer.headers.get("Last-Modified")
+    except (OSError, urllib.error.URLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise BuildError(f"cannot fetch {url}: {reason}", near=url) from error
+    if checksum and hasher.hexdigest() != wanted:
+        raise BuildError(
+            f"{url} has the digest {algorithm}:{hasher.hexdigest()}, not {checksum}", near=checksum
+        )
+    path.chmod(0o600)
+    when = email.utils.parsedate_to_datetime(modified).timestamp() if modified else 0.0
+    os.utime(path, (when, when))
+    return name

@@ -1,0 +1,122 @@
+"""New layers: made in a directory of their own, and kept under the keys of the step that made them.
+
+A layer is the upper directory of an overlay over the layers below, and needs no archive until an
+image with it is put into the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pycontainers.errors import StoreError
+from pycontainers.kernel import paths
+from pycontainers.storage.builds import BuildCache, BuiltLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pycontainers.lifecycle.services import Services
+    from pycontainers.oci.manifest import Descriptor
+
+
+@attrs.frozen
+class Layer:
+    """A layer of a stage: its directory, and what is known of its archive.
+
+    `built` is of a layer that a build made; those of a base image have `diff_id` and `descriptor`.
+    """
+
+    path: str
+    built: BuiltLayer | None = None
+    diff_id: str = ""
+    descriptor: Descriptor | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its directory, which no other layer ever has."""
+        return self.path.rpartition("/")[2]
+
+
+def key_of(*parts: Any) -> str:
+    """Give the key of what depends on these values, as JSON can hold them.
+
+    >>> key_of("a", 1) == key_of("a", 1), key_of("a", 1) == key_of("a1")
+    (True, False)
+    """
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Maker:
+    """Makes layers of one build, or finds those that were made before."""
+
+    def __init__(self, services: Services, *, cached: bool) -> None:
+        self.services = services
+        self.cache = BuildCache(services.database, services.root.layers)
+        self._cached = cached
+        self._used: list[str] = []
+
+    def find(self, key: str) -> Layer | None:
+        """Give the layer that was made for a key before, unless the cache is not to be used."""
+        built = self.cache.find(key) if self._cached else None
+        return None if built is None else self._layer(built)
+
+    def alias(self, key: str, layer: Layer) -> None:
+        """Let one more key lead to a layer."""
+        if layer.built is not None:
+            self.cache.alias(key, layer.built)
+
+    def keep(self, keys: Sequence[str], upper: Path, title: str) -> Layer:
+        """Make a filled directory a layer, for the builds to come too; raises StoreError."""
+        place = self.services.image_store.new_layer()
+        try:
+            upper.rename(place)
+        except OSError as error:
+            raise StoreError(f"cannot keep a layer in {place}: {error.strerror}") from error
+        now = time.time()
+        built = BuiltLayer(place.name, now, now, 0, title)
+        self.cache.add(keys, built)
+        return self._layer(built)
+
+    def _layer(self, built: BuiltLayer) -> Layer:
+        self._used.append(built.directory)
+        return Layer(str(self.services.root.layers / built.directory), built)
+
+    def close(self) -> None:
+        """Note what was used."""
+        self.cache.touch(self._used)
+
+    @contextlib.contextmanager
+    def changes(self) -> Iterator[Path]:
+        """Give a directory with `upper` and `work`; what is left of it is removed at the end."""
+        services = self.services
+        mark = f"{services.process}-{services.process_start}-{threading.get_ident()}"
+        making = services.root.layers / f".making-{mark}-{os.urandom(4).hex()}"
+        try:
+            for directory, mode in ((making, 0o700), (making / "upper", 0o755),
+                                    (making / "work", 0o700)):  # fmt: skip
+                directory.mkdir()
+                directory.chmod(mode)
+            yield making
+        except OSError as error:
+            if type(error) is not OSError:
+                raise
+            raise StoreError(f"cannot make {making}: {error.strerror}") from error
+        finally:
+            with paths.directory(making.parent) as parent_fd:
+                paths.remove_tree(making.name, parent_fd)
+
+    def make(self, keys: Sequence[str], title: str, fill: Callable[[Path], None]) -> Layer:
+        """Have `fill` put files into `upper` of a directory of changes, and keep that."""
+        with self.changes() as changes:
+            fill(changes)
+            return self.keep(keys, changes / "upper", title)

@@ -41,6 +41,10 @@ def main() -> int:
     command.add_argument("--quick", action="store_true", help="a tenth of everything")
     command.add_argument("--write", action="store_true", help="put the report into README.md")
     command.set_defaults(measure=_networks)
+    command = commands.add_parser("building", help="Dockerfiles; with docker and buildah")
+    command.add_argument("--quick", action="store_true", help="a tenth of the files, few rounds")
+    command.add_argument("--write", action="store_true", help="put the report into README.md")
+    command.set_defaults(measure=_building)
     options = parser.parse_args()
     try:
         options.measure(options)
@@ -86,6 +90,15 @@ def _networks(options: argparse.Namespace) -> None:
     print(text)
     if options.write:
         networks.write_into(_PAGE, text)
+
+
+def _building(options: argparse.Namespace) -> None:
+    from benchmarks import building
+
+    text = building.run(quick=options.quick)
+    print(text)
+    if options.write:
+        building.write_into(_PAGE, text)
 
 
 def _launch(options: argparse.Namespace) -> None:

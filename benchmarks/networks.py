@@ -68,7 +68,7 @@ class Amount(NamedTuple):
     seconds: int  # that each of these lasts
 
 
-FULL: Final = Amount(15, 20, 100, 4, 2)
+FULL: Final = Amount(15, 20, 100, 3, 2)
 QUICK: Final = Amount(2, 3, 10, 1, 1)
 
 

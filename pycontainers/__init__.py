@@ -11,6 +11,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pycontainers.build.progress import BuildProgress
+    from pycontainers.build.pruning import BuildRecord
     from pycontainers.command import run
     from pycontainers.container import Container
     from pycontainers.diagnosis import Report, doctor
@@ -63,6 +65,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "build.progress": ("BuildProgress",),
+    "build.pruning": ("BuildRecord",),
     "command": ("run",),
     "container": ("Container",),
     "diagnosis": ("Report", "doctor"),
@@ -121,6 +125,8 @@ __all__ = [
     "AuthenticationError",
     "BadExecutable",
     "BuildError",
+    "BuildProgress",
+    "BuildRecord",
     "Change",
     "CommandFailed",
     "CommandNotFound",

@@ -47,7 +47,7 @@ class Network:
 
     >>> with Network.create("backend") as backend:                     # doctest: +SKIP
     ...     with Container.run("redis", name="cache", network=backend):
-    ...         pycontainers.run(["ping", "-c1", "cache"], network=backend).ok
+    ...         pycontainers.run(["getent", "hosts", "cache"], network=backend).ok
     True
     """
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import datetime
-import json
 import os
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,35 +12,37 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from pycontainers.build import mounts, scope
+from pycontainers.build.bases import Bases
+from pycontainers.build.config import timestamp
 from pycontainers.build.context import Workers
 from pycontainers.build.instructions import Copy, Run
-from pycontainers.build.making import Layer, Maker, key_of
-from pycontainers.build.scope import DEFAULT_PATH, Globals, Scope
+from pycontainers.build.making import Maker
+from pycontainers.build.scope import Globals, Scope
 from pycontainers.build.stage import Result, StageBuild
-from pycontainers.distribution import catalog
 from pycontainers.distribution.layers import Limits
 from pycontainers.errors import BuildError, InvalidArgument
-from pycontainers.oci import manifest as oci
 from pycontainers.oci.config import ImageConfig
-from pycontainers.oci.digest import Digest
 from pycontainers.oci.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from pycontainers.build.bases import Fetch
     from pycontainers.build.context import Context
+    from pycontainers.build.importing import Imports
     from pycontainers.build.instructions import From
     from pycontainers.build.parse import Dockerfile, Stage
     from pycontainers.build.progress import Progress
     from pycontainers.lifecycle.services import Services
 
-_SCRATCH: Final = "scratch"
+_AT_ONCE: Final = 16  # stages
+_LATEST: Final = 253402300799  # the year 9999
 _EPOCH: Final = "SOURCE_DATE_EPOCH"
 
 
 @attrs.frozen(kw_only=True)
 class Wanted:
-    """What a build is asked: see `Image.build`; `pull` gives the id of an image by reference."""
+    """What a build is asked: see `Image.build`; `fetch` gives the id of an image."""
 
     target: str | None
     build_args: Mapping[str, str]
@@ -52,7 +52,8 @@ class Wanted:
     network: str
     insecure: bool
     cached: bool
-    pull: Callable[[str, Platform], str]
+    fetch: Fetch
+    imports: Imports
 
 
 class Build:
@@ -70,29 +71,31 @@ class Build:
         self.dockerfile = dockerfile
         self.context = context
         self.progress = progress
-        self.build_args = wanted.build_args
+        self.build_args = build_args = _with_epoch(wanted.build_args)
         self.ssh = wanted.ssh
         self.network = wanted.network
         self.insecure = wanted.insecure
         self.limits = Limits()
         self.workers = Workers(services)
-        self.maker = Maker(services, cached=wanted.cached)
-        self.seconds = _epoch(wanted.build_args)
+        self.maker = Maker(services, cached=wanted.cached, imports=wanted.imports)
+        self.seconds = _epoch(build_args)
         self.epoch = None if self.seconds is None else self.seconds * 10**9
-        self.created = _time(self.seconds)
+        self.created = timestamp(time.time() if self.seconds is None else self.seconds)
         self._wanted = wanted
         self._target = self._find_target(wanted.target)
         known = scope.predefined(wanted.platform, Platform.host(), wanted.target or "")
-        self._globals = Globals.of(dockerfile, wanted.build_args, known)
+        self._globals = Globals.of(dockerfile, build_args, known)
         self._stages: dict[int, Future[Result]] = {}
-        self._images: dict[tuple[str, str], Result] = {}
+        self.bases: dict[int, ImageConfig] = {}  # of the images that stages begin from
+        self._images = Bases(services, wanted.fetch)
         self._lock = threading.Lock()
 
     def run(self) -> Result:
         """Make the target and all that it needs; raises BuildError."""
         needed = self._needed()
+        # Not by processors alone: stages also wait, for what comes from a registry.
         pool = ThreadPoolExecutor(
-            max(2, os.cpu_count() or 2), thread_name_prefix="pycontainers-build"
+            min(len(needed), _AT_ONCE), thread_name_prefix="pycontainers-build"
         )
         try:
             made = [pool.submit(self._stage, index) for index in needed]
@@ -102,11 +105,10 @@ class Build:
                 failed[0].result()
             return self._stage(self._target.index)
         except BaseException:
-            self.progress.cancel()
+            self.progress.cancellation.call()
             raise
         finally:
-            with contextlib.suppress(KeyboardInterrupt):
-                pool.shutdown(wait=True, cancel_futures=True)
+            _end(pool)
             self.maker.close()
 
     def secret(self, name: str) -> bytes | None:
@@ -120,7 +122,7 @@ class Build:
             return self._stage(found.index)
         if found is not None:
             raise BuildError(f"the stage {key!r} comes later, or is this one", near=key)
-        return self._image(key, self._wanted.platform)
+        return self._images.get(key, self._wanted.platform)
 
     # The graph.
 
@@ -183,61 +185,38 @@ class Build:
             assert base.scope is not None
             return StageBuild(self, stage, base, base.scope.child()).run()
         platform = Platform.parse(named) if named else self._wanted.platform
-        with self.progress.step(str(stage), stage.begin) as step:
+        with self.progress.step(stage, stage.begin) as step:
             try:
-                base = self._image(image, platform)
+                base = self._images.get(image, platform, step.transfer)
             except BuildError as error:
                 raise self.dockerfile.locate(error, stage.begin) from None
-            step.cached()
+            if not step.has_transferred:
+                step.cached()
+        self.bases[stage.index] = base.config
         return StageBuild(self, stage, base, Scope(self._globals, base.config.environment())).run()
 
-    # Images.
 
-    def _image(self, reference: str, platform: Platform) -> Result:
-        if reference == _SCRATCH:
-            config = ImageConfig(
-                os=platform.os, architecture=platform.architecture, variant=platform.variant,
-                env=(f"PATH={DEFAULT_PATH}",),
-            )  # fmt: skip
-            return Result(key_of(_SCRATCH), config)
-        key = reference, str(platform)
-        with self._lock:
-            known = self._images.get(key)
-        if known is None:
-            known = _base(self.services, self._wanted.pull(reference, platform))
-            with self._lock:
-                self._images[key] = known
-        return known
+def _end(pool: ThreadPoolExecutor) -> None:
+    """Wait for what goes on; it takes no long time, as a build that failed has been cancelled."""
+    again = True
+    while again:
+        again = False
+        try:
+            pool.shutdown(wait=True, cancel_futures=True)
+        except KeyboardInterrupt:  # another one: what is under way would be left behind
+            again = True
 
 
-def _base(services: Services, image_id: str) -> Result:
-    """Give an image of the store as the beginning of a stage."""
-    row = catalog.row(services, image_id)
-    config = catalog.config(services, image_id)
-    document = oci.parse(services.content.read(Digest.parse(row.manifest), row.length))
-    assert isinstance(document, oci.Manifest)
-    diff_ids = json.loads(row.diff_ids)
-    services.image_store.stack(diff_ids)  # all of them are here, or that is told
-    layers = tuple(
-        Layer(str(services.image_store.layer(diff_id)), None, diff_id, descriptor)
-        for diff_id, descriptor in zip(diff_ids, document.layers, strict=True)
-    )
-    if "PATH" not in config.environment():
-        config = attrs.evolve(config, env=(*config.env, f"PATH={DEFAULT_PATH}"))
-    return Result(key_of("image", diff_ids), config, layers, config.history)
+def _with_epoch(build_args: Mapping[str, str]) -> Mapping[str, str]:
+    """Give the arguments with the time of this process's environment, unless they have one."""
+    given = os.environ.get(_EPOCH)
+    return {_EPOCH: given, **build_args} if given else build_args
 
 
 def _epoch(build_args: Mapping[str, str]) -> int | None:
-    text = build_args.get(_EPOCH, os.environ.get(_EPOCH, ""))
+    text = build_args.get(_EPOCH, "")
     if not text:
         return None
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and int(text) <= _LATEST):
         raise InvalidArgument(f"{_EPOCH}: {text!r} is no number of seconds")
     return int(text)
-
-
-def _time(seconds: int | None) -> str:
-    now = datetime.datetime.now(datetime.UTC)
-    if seconds is not None:
-        now = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")

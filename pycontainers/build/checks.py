@@ -1,22 +1,23 @@
 """Warnings of what a Dockerfile may say but should not: BuildKit's build checks, by its names.
 
 `# check=skip=Rule,…;error=true` in the first lines is heeded, and `# check=skip=…` above a single
-instruction.  `CopyIgnoredFile` and `InvalidBaseImagePlatform` are not here: only a build has the
-context and the images.
+instruction.  `InvalidBaseImagePlatform` is not here: a base image of a wrong platform is an error.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from pycontainers.build.flags import truth
-from pycontainers.build.instructions import Arg, From, Instruction, Maintainer
+from pycontainers.build.instructions import Add, Arg, Copy, From, Instruction, Maintainer
 from pycontainers.build.parse import Dockerfile
 from pycontainers.build.scope import Globals, Origin
 from pycontainers.build.stagechecks import StageChecks, Warned, shown_guess
+from pycontainers.build.words import expand
 from pycontainers.errors import BuildError, InvalidArgument
 from pycontainers.oci.config import ImageConfig
 from pycontainers.oci.platform import Platform
@@ -26,6 +27,7 @@ MOST_WARNINGS: Final = 1000
 
 _ALL: Final = "all"
 _ABOVE: Final = re.compile(r"check\s*=\s*(\S+).*", re.ASCII)
+_NO_PATH: Final = re.compile(r"\$|://|^git@")
 _RESERVED: Final = ("context", "scratch")
 _EXPERIMENTAL: Final = ("InvalidDefinitionDescription",)
 
@@ -89,13 +91,15 @@ def check(
     build_args: Mapping[str, str] | None = None,
     predefined: Mapping[str, str] | None = None,
     bases: Mapping[int, ImageConfig] | None = None,
+    ignores: Callable[[str], bool] | None = None,
 ) -> tuple[BuildWarning, ...]:
     r"""Give the warnings of all rules by line, at most MOST_WARNINGS.
 
     `build_args` and `predefined` are as for `scope.Globals`, `bases` the configs of images that
     stages begin from, by the stage's index: undefined variables are looked for only where it is
-    known what the image defines.  What would fail in a build is no warning and ends the checks of
-    its stage.  Raises BuildError for a check directive that can't be read.
+    known what the image defines.  `ignores` tells which paths the ignore file takes out of the
+    context.  What would fail in a build is no warning and ends the checks of its stage.  Raises
+    BuildError for a check directive that can't be read.
 
     >>> from pycontainers.build.parse import parse
     >>> [str(warning) for warning in check(parse("FROM debian\nCMD date\n"))]
@@ -108,9 +112,10 @@ def check(
         if (more := _options_above(instruction))
     }
     checker = _Checker(dockerfile, build_args or {}, predefined or {}, bases or {})
+    found_out = chain(checker.all(), _ignored(dockerfile, ignores) if ignores else ())
     heard = (
         BuildWarning(rule, text, line)
-        for rule, text, line in checker.all()
+        for rule, text, line in found_out
         if above.get(line, options).allows(rule)
     )
     found = dict.fromkeys(islice(heard, MOST_WARNINGS))
@@ -259,11 +264,27 @@ def _same_case(keyword: str, word: str) -> bool:
 def _defaults(begin: From, defaults: Globals) -> Iterator[Warned]:
     """Look at the image that a FROM means if the caller sets nothing."""
     try:
-        Reference.parse(defaults.origin(begin).image.text)
-    except (BuildError, InvalidArgument):
-        if "$" in begin.image:
-            text = f"{begin.image[:80]!r} is no image without build arguments"
-            yield "InvalidDefaultArgInFrom", text, begin.start
+        image = expand(begin.image, defaults.values, defaults.escape)
+        if image.found or image.missing:
+            Reference.parse(image.text)
+    except BuildError:
+        return
+    except InvalidArgument:
+        text = f"{begin.image[:80]!r} is no image without build arguments"
+        yield "InvalidDefaultArgInFrom", text, begin.start
+
+
+def _ignored(dockerfile: Dockerfile, ignores: Callable[[str], bool]) -> Iterator[Warned]:
+    """Look at what is copied from the context; a name with variables or a URL is none there."""
+    for instruction in dockerfile.instructions:
+        if not isinstance(instruction, Add) and not (
+            isinstance(instruction, Copy) and not instruction.from_
+        ):
+            continue
+        for source in instruction.sources:
+            if not _NO_PATH.search(source) and ignores(posixpath.normpath(source)):
+                text = f"{source[:80]!r} is left out by the ignore file"
+                yield "CopyIgnoredFile", text, instruction.start
 
 
 def _descriptions(instruction: Instruction) -> Iterator[Warned]:

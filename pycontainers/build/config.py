@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import posixpath
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from pycontainers.build.instructions import (
+    Arg,
     Cmd,
     Entrypoint,
     Env,
@@ -23,12 +25,12 @@ from pycontainers.build.instructions import (
     Volume,
     Workdir,
 )
-from pycontainers.oci.config import Healthcheck, ImageConfig
+from pycontainers.oci.config import Healthcheck, History, ImageConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pycontainers.build.instructions import Command, Instruction
+    from pycontainers.build.instructions import Argument, Command, Instruction
 
 DEFAULT_SHELL: Final = ("/bin/sh", "-c")
 
@@ -84,6 +86,29 @@ def joined(config: ImageConfig, path: str) -> str:
     return posixpath.normpath(posixpath.join(config.working_dir or "/", path))
 
 
+def timestamp(seconds: float) -> str:
+    """Give a time as configs have it.
+
+    >>> timestamp(0)
+    '1970-01-01T00:00:00Z'
+    """
+    when = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC)
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def dated(history: Sequence[History], now: str) -> tuple[History, ...]:
+    """Give steps that have no time that of the step before, as they are as old as its layer.
+
+    So a build that makes nothing new gives the very image that was there.
+    """
+    latest = next((step.created for step in history if step.created), now)
+    found = []
+    for step in history:
+        latest = step.created or latest
+        found.append(attrs.evolve(step, created=latest))
+    return tuple(found)
+
+
 def said(instruction: Instruction, config: ImageConfig) -> str:
     """Give what an image's history tells of an instruction, as Docker writes it."""
     match instruction:
@@ -95,17 +120,28 @@ def said(instruction: Instruction, config: ImageConfig) -> str:
         case Expose():
             return f"EXPOSE {_map(instruction.ports)}"
         case Volume():
-            return f"VOLUME {_list(instruction.paths)}"
+            return f"VOLUME [{' '.join(instruction.paths)}]"
         case Shell():
-            return f"SHELL {_list(instruction.command)}"
+            return f"SHELL [{' '.join(instruction.command)}]"
+        case Arg():
+            return " ".join(["ARG", *(_argument(one) for one in instruction.arguments)])
         case User():
             return f"USER {instruction.user}"
         case Workdir():
             return f"WORKDIR {joined(config, instruction.path)}"
+        case Maintainer():
+            return f"MAINTAINER {instruction.author}"
+        case HealthCheck():
+            return f"HEALTHCHECK {_health(instruction)}"
         case StopSignal():
             return f"STOPSIGNAL {instruction.signal}"
         case _:
             return instruction.text
+
+
+def _argument(argument: Argument) -> str:
+    name, value = argument
+    return name if value is None else f"{name}={value}"
 
 
 def _list(values: Sequence[str]) -> str:
@@ -114,6 +150,34 @@ def _list(values: Sequence[str]) -> str:
 
 def _map(ports: Iterable[str]) -> str:
     return "map[" + " ".join(f"{port}:{{}}" for port in ports) + "]"
+
+
+def _health(check: HealthCheck) -> str:
+    """Write a health check as Go prints the structure that holds it."""
+    times = (
+        ("Interval", check.interval),
+        ("Timeout", check.timeout),
+        ("StartPeriod", check.start_period),
+        ("StartInterval", check.start_interval),
+    )
+    parts = [f"Test:[{' '.join(check.test)}]", *(f"{name}:{_time(ns)}" for name, ns in times)]
+    return "{" + " ".join([*parts, f"Retries:{check.retries}"]) + "}"
+
+
+def _time(nanoseconds: int) -> str:
+    """Write a time as Go does.
+
+    >>> _time(90 * 10**9), _time(1_500_000), _time(0)
+    ('1m30s', '1.5ms', '0s')
+    """
+    if 0 < nanoseconds < 10**9:
+        unit, factor = ("ms", 10**6) if nanoseconds >= 10**6 else ("µs", 10**3)
+        return f"{nanoseconds / factor:g}{unit}"
+    seconds = nanoseconds / 10**9
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    whole = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{whole}{rest:.9f}".rstrip("0").rstrip(".") + "s"
 
 
 def _with_variables(env: Iterable[str], instruction: Env) -> tuple[str, ...]:

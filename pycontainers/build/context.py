@@ -114,6 +114,8 @@ class Context:
                 feed(Workers(services), work, Archive(first, plain))
             else:
                 text = first + _exactly(plain, _LARGEST_TEXT)
+                if len(text) > _LARGEST_TEXT:
+                    raise InvalidArgument("the context is no tar archive, and no Dockerfile")
                 (path / _DOCKERFILE).write_bytes(text)
             context = cls("-", os.open(path, _ROOT))
             context._open.push(opened.pop_all())

@@ -129,6 +129,14 @@ def add_archive(
     feed(Workers(services), work, plain)
 
 
+def make_way(services: Services, target: Target, wishes: Wishes) -> None:
+    """Make the target a directory, with those above it, where they are missing.
+
+    Raises KernelError, also for an owner's name that the stage has not.
+    """
+    workers.ask(Workers(services), _work("make_way", target, wishes))
+
+
 def identify(services: Services, layers: Sequence[str], user: str) -> tuple[int, int]:
     """Look up --chown's `user[:group]` in a stage; raises KernelError for a name it has not."""
     with _stage(services, layers) as jail:

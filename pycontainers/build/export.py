@@ -7,16 +7,19 @@ import fcntl
 import functools
 import hashlib
 import os
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from pycontainers.build import config as configs
 from pycontainers.build.making import Layer
 from pycontainers.distribution.compression import CHUNK, Compressor
 from pycontainers.distribution.record import all_at_once, compose, layer_descriptor
-from pycontainers.errors import ImageError
+from pycontainers.errors import BuildError, ImageError
 from pycontainers.oci.config import RootFS
 from pycontainers.oci.digest import Digest
+from pycontainers.storage.builds import BuiltArchive
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -25,26 +28,22 @@ if TYPE_CHECKING:
     from pycontainers.build.stage import Result
     from pycontainers.storage.images import ImageRow
 
+_AS_THEY_ARE: Final = -1
 _PIPE: Final = 1 << 20
 _F_SETPIPE_SZ: Final = 1031
 
 
 def export(build: Build, result: Result, references: Sequence[str]) -> ImageRow:
     """Make an image of a stage, named by `references`; raises ImageError, StoreError."""
-    layers: list[Layer | None] = [None] * len(result.layers)
-
-    def archive(index: int) -> None:
-        layers[index] = _archived(build, result.layers[index])
-
-    with build.progress.step("", None) as step:
-        jobs = [functools.partial(archive, index) for index in range(len(layers))]
-        all_at_once(jobs, lambda: None)
-        whole = [layer for layer in layers if layer is not None]
+    with build.progress.exporting() as step:
+        whole = archived(build, result.layers)
+        history = configs.dated(result.history, build.created)
+        last = history[-1].created if history and build.seconds is None else build.created
         config = attrs.evolve(
             result.config,
-            created=build.created,
+            created=last,
             rootfs=RootFS(diff_ids=tuple(layer.diff_id for layer in whole)),
-            history=result.history,
+            history=history,
         )
         descriptors = [layer.descriptor for layer in whole if layer.descriptor is not None]
         row = compose(build.services, config, descriptors, references)
@@ -52,30 +51,48 @@ def export(build: Build, result: Result, references: Sequence[str]) -> ImageRow:
     return row
 
 
-def _archived(build: Build, layer: Layer) -> Layer:
+def archived(build: Build, layers: Sequence[Layer]) -> list[Layer]:
+    """Give layers whose archives are in the store, written several at a time."""
+    found: list[Layer | None] = [None] * len(layers)
+    stopped = threading.Event()
+
+    def archive(index: int) -> None:
+        found[index] = _archived(build, layers[index], stopped)
+
+    all_at_once([functools.partial(archive, index) for index in range(len(layers))], stopped.set)
+    return [layer for layer in found if layer is not None]
+
+
+def latest(build: Build) -> int:
+    """Give the latest time that a build's archives may have, -1 for any."""
+    return _AS_THEY_ARE if build.seconds is None else build.seconds
+
+
+def _archived(build: Build, layer: Layer, stopped: threading.Event) -> Layer:
     """Give a layer whose archive is in the store."""
     services = build.services
     if layer.built is None:
         return layer
-    built = layer.built
-    epoch = build.seconds
-    if built.diff_id and built.blob and built.length and epoch is None:
-        digest = Digest.parse(built.blob)
-        if services.content.size(digest) == built.length:
-            _show(build, layer.path, built.diff_id)
-            descriptor = layer_descriptor(digest, built.length)
-            return attrs.evolve(layer, diff_id=built.diff_id, descriptor=descriptor)
+    cache = build.maker.cache
+    known = cache.archive(layer.built, latest(build))
+    if known is not None:
+        digest = Digest.parse(known.blob)
+        if services.content.size(digest) == known.length:
+            _show(build, layer.path, known.diff_id)
+            descriptor = layer_descriptor(digest, known.length)
+            return attrs.evolve(layer, diff_id=known.diff_id, descriptor=descriptor)
     compressor, hasher = Compressor(), hashlib.sha256()
     with services.content.write() as ingest:
-        with contextlib.closing(_stream(build, layer.path, epoch)) as pieces:
+        with contextlib.closing(_stream(build, layer.path)) as pieces:
             for data in pieces:
+                if stopped.is_set():
+                    raise BuildError("cancelled, as another layer can't be written")
                 hasher.update(data)
                 ingest.write(compressor.compress(data))
         ingest.write(compressor.flush())
         size, digest = ingest.offset, ingest.commit()
     diff_id = f"sha256:{hasher.hexdigest()}"
-    if epoch is None:
-        build.maker.cache.archived(built, diff_id, str(digest), size)
+    cache.archived(BuiltArchive(layer.built.directory, latest(build), diff_id, str(digest), size))
     _show(build, layer.path, diff_id)
     return attrs.evolve(layer, diff_id=diff_id, descriptor=layer_descriptor(digest, size))
 
@@ -87,12 +104,12 @@ def _show(build: Build, path: str, diff_id: str) -> None:
     )
 
 
-def _stream(build: Build, path: str, latest: int | None) -> Generator[bytes]:
+def _stream(build: Build, path: str) -> Generator[bytes]:
     """Give the archive of a layer's directory, as a jailed worker writes it."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
         fcntl.fcntl(writing, _F_SETPIPE_SZ, _PIPE)
-        work: dict[str, Any] = {"task": "layer", "directory": path, "skip": [], "latest": latest}
+        work: dict[str, Any] = {"task": "layer", "directory": path, "latest": build.seconds}
         running = build.services.launcher().work(work, [writing])
     except BaseException:
         os.close(reading)

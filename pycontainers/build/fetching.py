@@ -60,6 +60,9 @@ def fetch(url: str, directory: Path, checksum: str) -> str:
                 hasher.update(data)
                 file.write(data)
             modified = answer.headers.get("Last-Modified")
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise BuildError(f"cannot fetch {url}: {error.code} {error.reason}", near=url) from error
     except (OSError, urllib.error.URLError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise BuildError(f"cannot fetch {url}: {reason}", near=url) from error

@@ -84,9 +84,11 @@ class _Copying:
 
     def _said(self) -> str:
         it = self._it
-        flags = [f"--{name}={value}" for name, value in (("chown", it.chown), ("chmod", it.chmod),
-                 ("from", getattr(it, "from_", ""))) if value]  # fmt: skip
-        return " ".join([it.name, *flags, *it.sources, it.destination])
+        parents = ["--parents"] if isinstance(it, Copy) and it.parents else []
+        flags = [f"--{name}={value}" for name, value in (("chown", it.chown), ("chmod", it.chmod))
+                 if value]  # fmt: skip
+        documents = [f"<<{heredoc.name}" for heredoc in it.heredocs]
+        return " ".join([it.name, *parents, *flags, *it.sources, *documents, it.destination])
 
     # What is copied.
 
@@ -134,7 +136,8 @@ class _Copying:
             if plain is None:
                 others.append(match)
             else:
-                archives.append((match.path, plain))
+                self._stack.callback(plain.close)
+                archives.append((match.path, self._stack.enter_context(plain)))
         selection = attrs.evolve(part.selection, matches=tuple(others))
         return _Part(selection, part.source, tuple(archives))
 
@@ -162,6 +165,7 @@ class _Copying:
         if self._it.unpack:
             plain = archive((path / name).open("rb"))
             if plain is not None:
+                self._stack.callback(plain.close)
                 empty = attrs.evolve(selection, matches=())
                 return _Part(empty, context.root_fd, ((name, plain),))
         return part

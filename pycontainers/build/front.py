@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from pycontainers.build import builder, export
+from pycontainers.build import builder, export, saving, scope, sharing
+from pycontainers.build.checks import BuildWarning, check, refuse
 from pycontainers.build.context import Context
-from pycontainers.build.parse import parse
-from pycontainers.build.progress import Plain, Progress
+from pycontainers.build.importing import Imports
+from pycontainers.build.parse import Dockerfile, parse
+from pycontainers.build.progress import Progress
+from pycontainers.distribution import record
 from pycontainers.distribution.layers import Limits
 from pycontainers.errors import BuildError, InvalidArgument, PyContainersError
 from pycontainers.lifecycle import values
@@ -21,9 +24,12 @@ from pycontainers.oci.platform import Platform
 from pycontainers.oci.reference import Reference
 
 if TYPE_CHECKING:
+    from pycontainers.build.bases import Fetch
     from pycontainers.build.context import Source
     from pycontainers.build.progress import Listener
+    from pycontainers.build.sharing import Shared
     from pycontainers.lifecycle.services import Services
+    from pycontainers.oci.config import ImageConfig
     from pycontainers.storage.images import ImageRow
 
 _NAME: Final = "Dockerfile"
@@ -41,10 +47,12 @@ class Request:
     secrets: Mapping[str, bytes]
     ssh: Mapping[str, Path]
     labels: Mapping[str, str]
-    platform: Platform
+    platforms: tuple[Platform, ...]
     network: str
     insecure: bool
     cache: bool
+    cache_from: tuple[Path | Reference, ...]
+    cache_to: Path | Reference | None
 
     @classmethod
     def of(
@@ -57,10 +65,12 @@ class Request:
         secrets: Mapping[str, str | bytes | os.PathLike[str]],
         ssh: Mapping[str, str | os.PathLike[str]],
         labels: Mapping[str, str],
-        platform: str | None,
+        platform: str | Sequence[str] | None,
         network: str,
         insecure: bool,
         cache: bool,
+        cache_from: Sequence[str | os.PathLike[str]],
+        cache_to: str | os.PathLike[str] | None,
     ) -> Request:
         """Check what was given; raises InvalidArgument."""
         names = [tag] if isinstance(tag, str) else list(tag or ())
@@ -75,10 +85,12 @@ class Request:
             secrets={name: _secret(name, value) for name, value in secrets.items()},
             ssh={name: _socket(name, path) for name, path in ssh.items()},
             labels=dict(values.labels(labels)),
-            platform=Platform.host() if platform is None else Platform.parse(platform),
+            platforms=_platforms(platform),
             network=network if network in _NETWORKS else values.plain("network", network, 256),
             insecure=values.flag("insecure", insecure),
             cache=values.flag("cache", cache),
+            cache_from=tuple(map(sharing.place, values.listed("cache_from", cache_from))),
+            cache_to=None if cache_to is None else sharing.place(cache_to),
         )
 
 
@@ -86,57 +98,149 @@ def build(
     services: Services,
     source: Source,
     request: Request,
-    pull: Callable[[str, Platform], str],
+    fetch: Fetch,
     listener: Listener | None,
 ) -> ImageRow:
-    """Build an image and give its row; raises BuildError, and what opening the context raises."""
+    """Build an image and give its row; raises BuildError, and what opening the context raises.
+
+    Of one for several platforms that is the image which suits this machine, or else the first.
+    """
     progress = Progress(listener)
-    with services.content.in_use(), Context.of(source, services, Limits()) as context:
-        data, name = _dockerfile(context, request.dockerfile)
-        parsed = parse(data, name)
-        context.use_rules(name)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(services.content.in_use())
+        context = stack.enter_context(Context.of(source, services, Limits()))
+        parsed = parse(*_dockerfile(context, services, request.dockerfile))
+        imports = Imports(services, progress)
+        imports.open(request.cache_from if request.cache else (), stack)
+        work = _Work(services, parsed, context, request, fetch, imports)
+        chosen = _built(work, progress)
+        if request.cache_to is not None:
+            with progress.exporting("exporting the cache"):
+                saving.save(services, request.cache_to, work.shared)
+        return chosen
+
+
+def _built(work: _Work, progress: Progress) -> ImageRow:
+    """Build for one platform or several; give the row of the image that suits this machine."""
+    services, request = work.services, work.request
+    if len(request.platforms) == 1:
+        return work.image(request.platforms[0], progress, request.tags)
+    rows = [
+        work.image(platform, progress.named(f"{platform} "), ()) for platform in request.platforms
+    ]
+    record.compose_index(services, rows)
+    host = Platform.host()
+    suits = (row for row in rows if Platform.parse(row.platform).rank(host) is not None)
+    chosen = next(suits, rows[0])
+    for name in request.tags:
+        services.image_store.tag(chosen.manifest, name)
+    return chosen
+
+
+@attrs.frozen
+class _Work:
+    """What the builds for several platforms share."""
+
+    services: Services
+    parsed: Dockerfile
+    context: Context
+    request: Request
+    fetch: Fetch
+    imports: Imports
+    shared: list[Shared] = attrs.field(factory=list)
+
+    def image(self, platform: Platform, progress: Progress, tags: Sequence[str]) -> ImageRow:
+        """Build the image for one platform."""
+        request = self.request
+        warnings = _Warnings(self.parsed, request, platform, self.context, progress)
+        warnings.tell({})
         wanted = builder.Wanted(
             target=request.target,
             build_args=request.build_args,
             secrets=request.secrets,
             ssh=request.ssh,
-            platform=request.platform,
+            platform=platform,
             network=request.network,
             insecure=request.insecure,
             cached=request.cache,
-            pull=pull,
+            fetch=self.fetch,
+            imports=self.imports,
         )
-        made = builder.Build(services, parsed, context, wanted, progress)
+        made = builder.Build(self.services, self.parsed, self.context, wanted, progress)
         result = made.run()
+        warnings.tell(made.bases)
         if request.labels:
             labels = {**result.config.labels, **request.labels}
             result = attrs.evolve(result, config=attrs.evolve(result.config, labels=labels))
-        return export.export(made, result, request.tags)
+        row = export.export(made, result, tags)
+        if request.cache_to is not None:
+            self.shared.extend(saving.shared(made))
+        return row
 
 
-def listener(progress: Listener | bool | None) -> Listener | None:
-    """Give who is told what a build does, from the option `progress`."""
-    if callable(progress):
-        return progress
-    shown = sys.stderr.isatty() if progress is None else progress
-    return Plain() if shown else None
+class _Warnings:
+    """What the checks say, each told once."""
+
+    def __init__(
+        self,
+        parsed: Dockerfile,
+        request: Request,
+        platform: Platform,
+        context: Context,
+        progress: Progress,
+    ) -> None:
+        self._parsed = parsed
+        self._build_args = request.build_args
+        known = scope.predefined(platform, Platform.host(), request.target or "")
+        self._predefined = known
+        self._context = context
+        self._progress = progress
+        self._told: set[BuildWarning] = set()
+
+    def tell(self, bases: Mapping[int, ImageConfig]) -> None:
+        """Tell what is known with these base images; raises BuildError if that is to be one."""
+        if not self._progress.is_heard and not self._parsed.directive("check"):
+            return
+        found = check(
+            self._parsed, build_args=self._build_args, predefined=self._predefined, bases=bases,
+            ignores=self._context.ignores if self._context.ignored else None,
+        )  # fmt: skip
+        for warning in found:
+            if warning not in self._told:
+                self._told.add(warning)
+                self._progress.warn(warning.rule, f"{warning.text} (line {warning.line})")
+        refuse(self._parsed, found)
 
 
-def _dockerfile(context: Context, given: str | os.PathLike[str] | None) -> tuple[bytes, str]:
-    """Give the Dockerfile's text and name: of the context, or an absolute path of the host."""
-    if given is None or not Path(given).is_absolute():
-        name = _NAME if given is None else os.fspath(given)
+def _dockerfile(
+    context: Context, services: Services, given: str | os.PathLike[str] | None
+) -> tuple[bytes, str]:
+    """Give the Dockerfile's text and name: of the context, or an absolute path of the host.
+
+    The ignore file beside it comes into force.
+    """
+    name = _NAME if given is None else os.fspath(given)
+    with contextlib.ExitStack() as stack:
+        home = context
         try:
-            return context.read(name), name
+            if Path(name).is_absolute():
+                folder, name = os.path.split(name)
+                home = stack.enter_context(Context.directory(folder, services))
+            data = home.read(name)
         except PyContainersError as error:
+            where = "in the context " if home is context else "in "
             raise BuildError(
-                f"cannot read {name} in the context {context.name}: {error.args[0]}",
+                f"cannot read {name} {where}{home.name}: {error.args[0]}",
                 hint=None if given else "dockerfile= names another file",
             ) from error
-    try:
-        return Path(given).read_bytes(), Path(given).name
-    except OSError as error:
-        raise BuildError(f"cannot read {given}: {error.strerror}") from error
+        context.use_rules(name, None if home is context else home)
+        return data, name
+
+
+def _platforms(given: str | Sequence[str] | None) -> tuple[Platform, ...]:
+    """Give the platforms to build for, each once: this machine's unless others are named."""
+    names = [given] if isinstance(given, str) else list(given or ())
+    return tuple(dict.fromkeys(map(Platform.parse, names))) or (Platform.host(),)
 
 
 def _secret(name: str, value: str | bytes | os.PathLike[str]) -> bytes:

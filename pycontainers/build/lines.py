@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import count
 from typing import Final, NamedTuple
 
@@ -99,7 +100,7 @@ class Lines:
                 start, begin = self._number, self._begin
                 text, blank = self._joined(piece)
                 heredocs = self._documents(text, start, begin)
-                source = self._text[begin : self._end].rstrip("\r\n")
+                source = self._source(begin)
                 about = tuple(comments)
                 yield Line(text, start, self._number, source, about, heredocs, blank)
                 comments.clear()
@@ -112,6 +113,10 @@ class Lines:
         self._begin = self._end
         self._end = self._text.find("\n", self._begin) + 1 or len(self._text)
         return self._text[self._begin : self._end].rstrip("\r\n")
+
+    def _source(self, begin: int) -> str:
+        """Give what is written up to here, without the last line's end."""
+        return self._text[begin : self._end].removesuffix("\n").removesuffix("\r")
 
     def _joined(self, first: str) -> tuple[str, int]:
         """Join a line with those that continue it; tell which was blank."""
@@ -140,7 +145,7 @@ class Lines:
         keyword, second, *_ = (*_SPACE.split(text.strip(SPACES), maxsplit=2), "")
         if (second if keyword.lower() == "onbuild" else keyword).lower() not in _WITH_HEREDOCS:
             return ()
-        source = self._text[begin : self._end].rstrip("\r\n")
+        source = self._source(begin)
         found = []
         for word in words.raw_words(text):
             if heredoc := heredoc_of(word):
@@ -165,6 +170,7 @@ class Lines:
         return None
 
 
+@lru_cache(maxsize=64)
 def heredoc_of(word: str) -> Heredoc | None:
     """Give the heredoc that a word as `<<-"EOF"` announces, or None.
 

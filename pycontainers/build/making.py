@@ -24,6 +24,7 @@ from pycontainers.storage.builds import BuildCache, BuiltLayer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pycontainers.build.importing import Imports
     from pycontainers.lifecycle.services import Services
     from pycontainers.oci.manifest import Descriptor
 
@@ -41,9 +42,9 @@ class Layer:
     descriptor: Descriptor | None = None
 
     @property
-    def name(self) -> str:
-        """The name of its directory, which no other layer ever has."""
-        return self.path.rpartition("/")[2]
+    def identity(self) -> str:
+        """What steps upon it know it by: no other layer ever has the same."""
+        return self.built.identity if self.built else self.diff_id
 
 
 def key_of(*parts: Any) -> str:
@@ -59,15 +60,20 @@ def key_of(*parts: Any) -> str:
 class Maker:
     """Makes layers of one build, or finds those that were made before."""
 
-    def __init__(self, services: Services, *, cached: bool) -> None:
+    def __init__(self, services: Services, *, cached: bool, imports: Imports) -> None:
         self.services = services
         self.cache = BuildCache(services.database, services.root.layers)
+        self.used: dict[tuple[str, str], Layer] = {}
         self._cached = cached
-        self._used: list[str] = []
+        self._imports = imports
 
     def find(self, key: str) -> Layer | None:
         """Give the layer that was made for a key before, unless the cache is not to be used."""
-        built = self.cache.find(key) if self._cached else None
+        if not self._cached:
+            return None
+        built = self.cache.find(key)
+        if built is None:
+            built = self._imports.find(key, self.cache)
         return None if built is None else self._layer(built)
 
     def alias(self, key: str, layer: Layer) -> None:
@@ -83,17 +89,18 @@ class Maker:
         except OSError as error:
             raise StoreError(f"cannot keep a layer in {place}: {error.strerror}") from error
         now = time.time()
-        built = BuiltLayer(place.name, now, now, 0, title)
+        built = BuiltLayer(place.name, now, now, 0, title, place.name)
         self.cache.add(keys, built)
         return self._layer(built)
 
     def _layer(self, built: BuiltLayer) -> Layer:
-        self._used.append(built.directory)
-        return Layer(str(self.services.root.layers / built.directory), built)
+        layer = Layer(str(self.services.root.layers / built.directory), built)
+        self.used[built.directory, built.identity] = layer
+        return layer
 
     def close(self) -> None:
         """Note what was used."""
-        self.cache.touch(self._used)
+        self.cache.touch([directory for directory, _ in self.used])
 
     @contextlib.contextmanager
     def changes(self) -> Iterator[Path]:

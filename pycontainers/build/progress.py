@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TextIO
 
-from pycontainers.errors import BuildError
+from pycontainers.build.cancelling import Cancellation
+from pycontainers.build.instructions import Add, Copy, From, Run, Workdir
 
 if TYPE_CHECKING:
     from pycontainers.build.instructions import Instruction
+    from pycontainers.build.parse import Stage
+    from pycontainers.distribution.progress import Progress as TransferProgress
 
 _EXPORTING: Final = "exporting the image"
+_STEPS: Final = (Run, Copy, Add, Workdir)
+# What moves a terminal's cursor, colours it or speaks to it (ECMA-48), whole or broken off.
+_CONTROL: Final = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~]?)"
+)
 
-Action = Literal["start", "output", "cached", "done", "error", "cancelled"]
+Action = Literal["start", "output", "cached", "done", "error", "cancelled", "warning"]
 
 
 class BuildProgress(NamedTuple):
-    """One event of a build's step.
+    """One event of a build.
 
-    `step` numbers the steps from 1, `stage` and `name` say what it is, `output` is what its command
-    has written just now, `seconds` the time since it began.
+    `step` numbers the steps from 1, `stage` and `name` say what it is, and `position` of `total`
+    which of its stage's; the making of the image itself has neither stage nor position.  `output`
+    is what its command has written just now, `seconds` the time since it began.  The last event of
+    each step is "cached", "done", "error" or "cancelled".  A "warning" is of no step, 0: `name` is
+    the rule, `output` what it says.
     """
 
     step: int
@@ -33,22 +46,47 @@ class BuildProgress(NamedTuple):
     action: Action
     output: str = ""
     seconds: float = 0.0
+    position: int = 0
+    total: int = 0
+
+    @property
+    def title(self) -> str:
+        """The step as it is shown: its place in the stage, and the instruction."""
+        if not self.stage:
+            return self.name
+        place = f" {self.position}/{self.total}" if self.position else ""
+        return f"[{self.stage}{place}] {self.name}"
 
 
 Listener = Callable[[BuildProgress], object]
 
 
+def plain_lines(text: str) -> list[str]:
+    r"""Give the lines of an output without what would steer a terminal.
+
+    Of what a carriage return writes over, as bars of progress do, the last is given.
+
+    >>> plain_lines("\x1b[31mred\x1b[0m\n 5%\r80%\n")
+    ['red', '80%']
+    """
+    lines = _CONTROL.sub("", text).removesuffix("\n").split("\n")
+    shown = (line.rstrip("\r").rpartition("\r")[2].expandtabs() for line in lines)
+    return [line if line.isprintable() else _printable(line) for line in shown]
+
+
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() else "\ufffd" for c in line)
+
+
 class Step:
     """A step that goes on: what it tells of itself."""
 
-    def __init__(self, progress: Progress, number: int, stage: str, name: str) -> None:
+    def __init__(self, progress: Progress, event: BuildProgress) -> None:
         self._progress = progress
-        self._number = number
-        self._stage = stage
-        self._name = name
+        self._event = event
         self._began = time.monotonic()
         self._rest = b""
-        self.was_cached = False
+        self.was_cached = self.has_transferred = False
 
     def cached(self) -> None:
         """Say that it was made before."""
@@ -63,12 +101,17 @@ class Step:
         if whole:
             self.tell("output", (whole + newline).decode("utf-8", "replace"))
 
+    def transfer(self, event: TransferProgress) -> None:
+        """Tell what has come of a base image; raises BuildError where the build is cancelled."""
+        self._progress.cancellation.check()
+        if event.action == "done":
+            self.has_transferred = True
+            self.output(f"{event.part} done, {event.total} bytes\n".encode())
+
     def tell(self, action: Action, output: str = "") -> None:
         """Tell that it has got on."""
         seconds = time.monotonic() - self._began
-        self._progress.send(
-            BuildProgress(self._number, self._stage, self._name, action, output, seconds)
-        )
+        self._progress.send(self._event._replace(action=action, output=output, seconds=seconds))
 
     def end(self, action: Action) -> None:
         """Tell its end, after the last of its output."""
@@ -84,7 +127,17 @@ class Progress:
         self._listener = listener
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
-        self._cancelled = threading.Event()
+        self._positions: dict[int, int] = {}  # how many steps each stage has begun
+        self._totals: dict[int, int] = {}
+        self._prefix = ""
+        self.cancellation = Cancellation()
+
+    def named(self, prefix: str) -> Progress:
+        """Give one for a build that is a part of this one: its stages' names begin so."""
+        other = copy.copy(self)
+        other._prefix = prefix
+        other._positions, other._totals = {}, {}
+        return other
 
     def send(self, event: BuildProgress) -> None:
         """Tell an event to whoever listens."""
@@ -92,27 +145,47 @@ class Progress:
             with self._lock:
                 self._listener(event)
 
-    def cancel(self) -> None:
-        """Have no further step begun."""
-        self._cancelled.set()
-
     @property
-    def is_cancelled(self) -> bool:
-        """Whether the build has failed elsewhere, or was interrupted."""
-        return self._cancelled.is_set()
+    def is_heard(self) -> bool:
+        """Whether anybody listens."""
+        return self._listener is not None
+
+    def warn(self, rule: str, text: str) -> None:
+        """Tell a warning."""
+        self.send(BuildProgress(0, "", rule, "warning", text))
 
     @contextlib.contextmanager
-    def step(self, stage: str, instruction: Instruction | None) -> Iterator[Step]:
-        """Tell of a step while it goes on; None is the making of the image itself."""
-        if self._cancelled.is_set():
-            raise BuildError("cancelled, as another stage has failed")
-        name = _EXPORTING if instruction is None else instruction.text
-        step = Step(self, next(self._numbers), stage, name)
+    def step(self, stage: Stage, instruction: Instruction) -> Iterator[Step]:
+        """Tell of an instruction while it is carried out."""
+        with self._lock:
+            before = self._positions.get(stage.index, 0)
+            self._positions[stage.index] = before + 1
+            if before == 0:
+                first = int(isinstance(instruction, From))
+                counted = (isinstance(one, _STEPS) for one in stage.instructions)
+                self._totals[stage.index] = first + sum(counted)
+            # What the base image left to be done by ONBUILD comes on top.
+            total = max(self._totals[stage.index], before + 1)
+        with self._step(f"{self._prefix}{stage}", instruction.text, before + 1, total) as step:
+            yield step
+
+    @contextlib.contextmanager
+    def exporting(self, what: str = _EXPORTING) -> Iterator[Step]:
+        """Tell of the making of the image, or something else, while it goes on."""
+        with self._step(self._prefix.rstrip(), what, 0, 0) as step:
+            yield step
+
+    @contextlib.contextmanager
+    def _step(self, stage: str, name: str, position: int, total: int) -> Iterator[Step]:
+        self.cancellation.check()
+        number = next(self._numbers)
+        step = Step(self, BuildProgress(number, stage, name, "start", "", 0.0, position, total))
         step.tell("start")
         try:
             yield step
-        except BaseException:
-            step.end("cancelled" if self._cancelled.is_set() else "error")
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            step.end("cancelled" if interrupted or self.cancellation.is_called else "error")
             raise
         step.end("cached" if step.was_cached else "done")
 
@@ -126,14 +199,13 @@ class Plain:
     def __call__(self, event: BuildProgress) -> None:
         """Print one event."""
         start = f"#{event.step} "
+        lines = [f"{start}{event.action.upper()}"]
         if event.action == "start":
-            stage = f"[{event.stage}] " if event.stage else ""
-            text = f"{start}{stage}{event.name}"
+            lines = [f"{start}{plain_lines(event.title)[0]}"]
         elif event.action == "output":
-            lines = event.output.rstrip("\n").split("\n")
-            text = "\n".join(f"{start}{event.seconds:.3f} {line}" for line in lines)
+            lines = [f"{start}{event.seconds:.3f} {line}" for line in plain_lines(event.output)]
         elif event.action == "done":
-            text = f"{start}DONE {event.seconds:.1f}s"
-        else:
-            text = f"{start}{event.action.upper()}"
-        print(text, file=self._file, flush=True)
+            lines = [f"{start}DONE {event.seconds:.1f}s"]
+        elif event.action == "warning":
+            lines = [f"WARNING {event.name}: {plain_lines(event.output)[0]}"]
+        print("\n".join(lines), file=self._file, flush=True)

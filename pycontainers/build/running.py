@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
+from pycontainers.errors import KernelError
 from pycontainers.kernel import paths
 from pycontainers.lifecycle import output
 from pycontainers.lifecycle.attached import Attached, new_id
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from pycontainers.build.cancelling import Cancellation
     from pycontainers.lifecycle.mounts import Mount
     from pycontainers.lifecycle.services import Services
     from pycontainers.oci.config import ImageConfig
 
 _KEPT_OUTPUT: Final = 64 << 10  # bytes of a command's last output, for an error
 _HOSTNAME: Final = "build"
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY
 _STUBS: Final = ("etc/hosts", "etc/resolv.conf", "proc", "sys", "dev")
 
 
@@ -61,14 +65,17 @@ def run(
     *,
     env: Mapping[str, str],
     mounts: Sequence[Mount],
+    secrets: Mapping[str, int],
     network: str,
     insecure: bool,
     tell: Callable[[bytes], None],
     keep: Callable[[Path], None],
+    cancellation: Cancellation,
 ) -> Ended:
     """Run a command over `layers`, topmost first; `keep` takes the directory of what it changed.
 
-    That is called only where the command ended with 0.  Raises LaunchError.
+    That is called only where the command ended with 0.  A cancellation kills the command.  Raises
+    LaunchError, and BuildError where it was cancelled.
     """
     options = Options.of(
         list(argv),
@@ -83,16 +90,17 @@ def run(
         privileged=insecure,
     )
     source = Source(image="", config=attrs.evolve(config, volumes=()), layers=tuple(layers))
-    attached = Attached(services, new_id(), options, source)
+    attached = Attached(services, new_id(), options, source, secrets)
     try:
         attached.create()
         while True:
-            ended = _run_to_end(attached, tell)
+            ended = _run_to_end(attached, tell, cancellation)
             if not attached.start_again():
                 break
         if ended.exit_code == 0:
             upper = services.snapshots.path(attached.id) / "upper"
-            _remove_stubs(upper, [*_STUBS, *(mount.target.strip("/") for mount in mounts)])
+            targets = [*_STUBS, *(mount.target.strip("/") for mount in mounts)]
+            _remove_stubs(upper, layers, targets)
             keep(upper)
         return ended
     finally:
@@ -100,19 +108,22 @@ def run(
         attached.remove()
 
 
-def _run_to_end(attached: Attached, tell: Callable[[bytes], None]) -> Ended:
+def _run_to_end(
+    attached: Attached, tell: Callable[[bytes], None], cancellation: Cancellation
+) -> Ended:
     streams = Streams(stderr=STDOUT)
     told = _Told(tell)
     try:
         running = attached.start(streams.theirs)
         streams.started()
-        outputs = {streams.stdout: told}
-        streams.stdout = -1  # `exchange` closes it
         try:
-            output.exchange(
-                dict(outputs), None, running.fileno(), lambda: running.news() is not None, None,
-                attached.expire,
-            )  # fmt: skip
+            with cancellation.ending(lambda: running.signal(signal.SIGKILL)):
+                outputs: dict[int, output.Stream] = {streams.stdout: told}
+                streams.stdout = -1  # `exchange` closes it
+                output.exchange(
+                    outputs, None, running.fileno(), lambda: running.news() is not None, None,
+                    attached.expire,
+                )  # fmt: skip
         except BaseException:
             running.signal(signal.SIGKILL)
             raise
@@ -125,29 +136,50 @@ def _run_to_end(attached: Attached, tell: Callable[[bytes], None]) -> Ended:
     return Ended(end.exit.status, reason, told.data().decode("utf-8", "replace"))
 
 
-def _remove_stubs(upper: Path, targets: Sequence[str]) -> None:
+def _remove_stubs(upper: Path, layers: Sequence[str], targets: Sequence[str]) -> None:
     """Take away the empty files and directories that were made for mounts to be attached to.
 
     The command could write nothing there but what was mounted.  No link is followed.
     """
     with paths.directory(upper) as upper_fd:
         for target in targets:
-            parent, _, name = target.rpartition("/")
+            path = target
             with contextlib.suppress(OSError):
-                while name:  # directories above that were made for it are empty then, too
-                    parent_fd = paths.open_in(
-                        upper_fd, parent or ".", os.O_RDONLY | os.O_DIRECTORY, follow=False
-                    )
+                while path:  # directories above that were made for it are empty then, too
+                    parent, _, name = path.rpartition("/")
+                    parent_fd = paths.open_in(upper_fd, parent or ".", _FOLDER, follow=False)
                     try:
-                        _remove_empty(parent_fd, name)
+                        _remove_stub(parent_fd, name, _facts_below(layers, path))
                     finally:
                         os.close(parent_fd)
-                    parent, _, name = parent.rpartition("/")
+                    path = parent
 
 
-def _remove_empty(parent_fd: int, name: str) -> None:
+def _facts_below(layers: Sequence[str], path: str) -> os.stat_result | None:
+    """Tell what the layers below have at a path; None for nothing."""
+    for layer in layers:
+        with paths.directory(layer) as layer_fd:
+            try:
+                fd = paths.open_in(layer_fd, path, os.O_PATH | os.O_NOFOLLOW, follow=False)
+            except KernelError:
+                continue
+            try:
+                facts = os.fstat(fd)
+            finally:
+                os.close(fd)
+            return None if stat.S_ISCHR(facts.st_mode) and not facts.st_rdev else facts
+    return None
+
+
+def _remove_stub(parent_fd: int, name: str, below: os.stat_result | None) -> None:
+    """Remove an empty file that was not there, or an empty directory that is as it was, if so."""
     facts = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-    if facts.st_mode & 0o170000 == 0o040000:
-        os.rmdir(name, dir_fd=parent_fd)
-    elif facts.st_mode & 0o170000 == 0o100000 and not facts.st_size:
+    if stat.S_ISDIR(facts.st_mode):
+        if below is None or _kept(facts) == _kept(below):
+            os.rmdir(name, dir_fd=parent_fd)
+    elif stat.S_ISREG(facts.st_mode) and not facts.st_size and below is None:
         os.unlink(name, dir_fd=parent_fd)
+
+
+def _kept(facts: os.stat_result) -> tuple[int, int, int]:
+    return facts.st_mode, facts.st_uid, facts.st_gid

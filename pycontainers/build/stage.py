@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from pycontainers.build import config as configs
-from pycontainers.build.instructions import Add, Arg, Cmd, Copy, Env, OnBuild, Run, Workdir
+from pycontainers.build import copying
+from pycontainers.build.instructions import Add, Cmd, Copy, OnBuild, Run, Workdir
 from pycontainers.build.making import Layer, key_of
 from pycontainers.build.parse import parse_trigger
 from pycontainers.errors import BuildError, KernelError, PyContainersError
-from pycontainers.lifecycle import workers
 from pycontainers.oci.config import History, ImageConfig
 
 if TYPE_CHECKING:
@@ -82,20 +82,18 @@ class StageBuild:
         instruction = self.scope.apply(written).instruction
         match instruction:
             case Run() | Copy() | Add():
-                with self.build.progress.step(str(self.stage), written) as step:
+                with self.build.progress.step(self.stage, written) as step:
                     layer, said = self._layer(instruction, step)
-                self._push(layer, said)
+                self._push(layer, f"{said} # buildkit")
             case Workdir():
-                with self.build.progress.step(str(self.stage), written) as step:
+                with self.build.progress.step(self.stage, written) as step:
                     self._work_in(instruction, step)
-            case Arg() | Env() | OnBuild() | _:
+            case _:
                 said = configs.said(instruction, self.result.config)
                 self._has_cmd = self._has_cmd or isinstance(instruction, Cmd)
                 self._reconfigure(instruction)
-                if not isinstance(instruction, Arg):
+                if not isinstance(instruction, OnBuild):
                     self._tell(said, empty=True)
-                else:
-                    self._tell(written.text, empty=True)
 
     def _layer(self, instruction: Run | Copy | Add, step: Step) -> tuple[Layer, str]:
         from pycontainers.build import files, runs
@@ -105,11 +103,14 @@ class StageBuild:
         return files.layer(self, instruction, step)
 
     def _work_in(self, instruction: Workdir, step: Step) -> None:
-        """Set the working directory, and make it where it is missing."""
+        """Set the working directory, and make it, the user's own, where it is missing."""
         path = configs.joined(self.result.config, instruction.path)
         said = configs.said(instruction, self.result.config)
         self._reconfigure(instruction)
-        key = key_of(self.result.key, "workdir", path)
+        if path == "/":
+            self._tell(said, empty=True)
+            return
+        key = key_of(self.result.key, "workdir", path, self.result.config.user, self.build.epoch)
         layer = self.build.maker.find(key)
         if layer is None:
             with self.build.maker.changes() as changes:
@@ -120,37 +121,32 @@ class StageBuild:
         self._push(layer, said)
 
     def _make_directory(self, path: str, changes: Path) -> None:
-        lower = list(self.result.paths())
-        jail = (
-            {"jail": "root", "lower": lower, "upper": str(changes)}
-            if lower
-            else {"jail": "directory", "directory": str(changes / "upper")}
-        )
-        work = {"task": "mkdir", "path": path, "mode": 0o755, "parents": True, "exist_ok": True}
-        if path != "/":
-            try:
-                workers.ask(self.build.workers, {**work, **jail})
-            except KernelError as error:
-                raise BuildError(
-                    f"cannot make the working directory {path}: {error.strerror}"
-                ) from error
+        target = copying.Target(path, changes, self.result.paths())
+        wishes = copying.Wishes(self.result.config.user or None, time=self.build.epoch)
+        try:
+            copying.make_way(self.build.services, target, wishes)
+        except KernelError as error:
+            raise BuildError(
+                f"cannot make the working directory {path}: {error.strerror}"
+            ) from error
 
     # What has become of it.
 
     def _push(self, layer: Layer, said: str) -> None:
         # By the layer itself: several keys may have led to it.
-        key = key_of(self.result.key, "layer", layer.name)
+        key = key_of(self.result.key, "layer", layer.identity)
         self.result = attrs.evolve(self.result, key=key, layers=(*self.result.layers, layer))
-        self._tell(said, empty=False)
+        made = configs.timestamp(layer.built.created) if layer.built is not None else ""
+        self._tell(said, empty=False, created=made)
 
     def _reconfigure(self, instruction: Instruction) -> None:
         config = configs.changed(self.result.config, instruction, has_cmd=self._has_cmd)
         self.result = attrs.evolve(self.result, config=config)
 
-    def _tell(self, said: str, *, empty: bool) -> None:
+    def _tell(self, said: str, *, empty: bool, created: str = "") -> None:
         step = History(
-            created=self.build.created,
-            created_by=said if empty else f"{said} # buildkit",
+            created=created if self.build.seconds is None else self.build.created,
+            created_by=said,
             comment=_COMMENT,
             empty_layer=empty,
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import pycontainers as pc
 from pycontainers.cli import (
+    building,
     containers,
     contents,
     images,
@@ -40,6 +41,7 @@ _COMMANDS: Final[dict[str, Command]] = {
         *looking.COMMANDS,
         *contents.COMMANDS,
         *images.COMMANDS,
+        *building.COMMANDS,
         *networks.COMMANDS,
         *volumes.COMMANDS,
         *system.COMMANDS,
@@ -54,8 +56,12 @@ _GROUPS: Final[dict[str, tuple[str, dict[str, str]]]] = {
     ),
     "image": (
         "commands on images",
-        {name: name for name in "pull push tag load save import history".split()}
+        {name: name for name in "build pull push tag load save import history".split()}
         | {"ls": "images", "rm": "rmi", "prune": "image prune", "inspect": "image inspect"},
+    ),
+    "builder": (
+        "commands on builds, and what they keep",
+        {"build": "build", "ls": "builder ls", "du": "builder ls", "prune": "builder prune"},
     ),
     "network": (
         "commands on networks",

@@ -30,8 +30,10 @@ def _do_prune(args: Namespace) -> int:
     images = "that no container uses" if args.all else "without a tag"
     networks = "all networks that no container is in"
     volumes = ", all volumes without a name that no container uses" if args.volumes else ""
+    builds = "the build cache" if args.all else "the build cache that no image shares"
     if not agreed(
-        args, f"all containers that do not run, {networks}{volumes}, and all images {images}"
+        args,
+        f"all containers that do not run, {networks}{volumes}, {builds}, and all images {images}",
     ):
         return 1
     removed = pc.Container.prune(filters=flags.filters(args.filter))
@@ -41,7 +43,10 @@ def _do_prune(args: Namespace) -> int:
         print("Deleted Networks:", *unused, "", sep="\n")
     if args.volumes and (nameless := pc.Volume.prune()):
         print("Deleted Volumes:", *nameless, "", sep="\n")
-    print(f"Total reclaimed space: {tables.size(pc.Image.prune(all=args.all).bytes)}")
+    freed = pc.Image.prune(all=args.all).bytes
+    # After the images: what only these had is then nobody's.
+    freed += sum(one.reclaimable for one in pc.Image.prune_builds(all=args.all))
+    print(f"Total reclaimed space: {tables.size(freed)}")
     return 0
 
 
@@ -49,7 +54,7 @@ def _do_df(args: Namespace) -> None:
     containers = pc.Container.list(all=True)
     running = sum(one.status in ("running", "paused", "restarting") for one in containers)
     used = {container.image for container in containers}
-    images, volumes = pc.Image.list(), pc.Volume.list()
+    images, volumes, builds = pc.Image.list(), pc.Volume.list(), pc.Image.build_cache()
     rows = [
         {
             "Type": "Images",
@@ -68,6 +73,12 @@ def _do_df(args: Namespace) -> None:
             "TotalCount": str(len(volumes)),
             "Active": str(sum(bool(volume.containers) for volume in volumes)),
             "Size": tables.size(sum(volume.usage() for volume in volumes)),
+        },
+        {
+            "Type": "Build Cache",
+            "TotalCount": str(len(builds)),
+            "Active": str(sum(one.shared for one in builds)),
+            "Size": tables.size(sum(one.size for one in builds)),
         },
     ]
     tables.show(rows, _DF, args)

@@ -30,23 +30,24 @@ def reporter(progress: Listener | bool | None, what: str) -> Reporter:
     if progress is False:
         return Reporter(None)
     if progress is None or progress is True:
-        return Bars(what) if progress or _wanted() else Reporter(None)
+        return Bars(what) if progress or is_looked_at() else Reporter(None)
     if not callable(progress):
         raise InvalidArgument(f"progress: expected a callable, a bool or None, not {progress!r}")
     return Reporter(progress)
 
 
-def _wanted() -> bool:
-    """Tell whether somebody looks: standard error is a terminal, or this is a notebook."""
+def is_looked_at() -> bool:
+    """Tell whether rich can draw and somebody looks, in a terminal or a notebook."""
     if "rich" not in sys.modules:
         from importlib.util import find_spec
 
         if find_spec("rich") is None:
             return False
-    return sys.stderr is not None and (sys.stderr.isatty() or _in_notebook())
+    return sys.stderr is not None and (sys.stderr.isatty() or in_notebook())
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """Tell whether this is a cell of a notebook."""
     shell = sys.modules.get("IPython")
     found = shell.get_ipython() if shell is not None else None
     return type(found).__name__ == "ZMQInteractiveShell"
@@ -76,7 +77,7 @@ class Bars(Reporter):
             DownloadColumn(),
             TransferSpeedColumn(),
             TextColumn("{task.fields[word]}"),
-            console=Console(file=None if _in_notebook() else sys.stderr),
+            console=Console(file=None if in_notebook() else sys.stderr),
         )
 
     def _draw(self, event: Progress) -> None:

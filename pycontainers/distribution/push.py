@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pycontainers.distribution.compression import CHUNK, Compressor
-from pycontainers.distribution.record import MAX_DOCUMENT, all_at_once, record
+from pycontainers.distribution.record import MAX_DOCUMENT, all_at_once, compose_index, record
 from pycontainers.errors import ImageError, StoreError
 from pycontainers.oci import manifest as oci
 from pycontainers.oci.codec import to_json
@@ -16,7 +16,7 @@ from pycontainers.oci.digest import Digest
 from pycontainers.oci.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
     from pycontainers.distribution.progress import Reporter
@@ -44,16 +44,30 @@ class Push:
         from there.  Raises RegistryError, StoreError.
         """
         with self.services.content.in_use(), self.reporter:
-            row = self._compressed()
-            manifest, data = self._read(row)
-            blobs = {blob.digest: blob for blob in (*manifest.layers, manifest.config)}
-            jobs = [functools.partial(self._send, blob) for blob in blobs.values()]
-            all_at_once(jobs, self.repository.cancel)
-            asked = str(self.reference.tag or self.reference.digest)
-            self.repository.put_manifest(asked, data, row.media_type)
-            known = str(self.reference.with_digest(Digest.parse(row.manifest)))
-            self.services.image_store.tag(row.manifest, known)
-            return row.manifest
+            return self.image(self.row, str(self.reference.tag or self.reference.digest)).manifest
+
+    def run_all(self, rows: Sequence[ImageRow]) -> str:
+        """Have the registry hold these images and an index of them, which the reference means.
+
+        Gives the index's digest.  Raises what `run` raises.
+        """
+        with self.services.content.in_use(), self.reporter:
+            index = compose_index(self.services, [self.image(row, "") for row in rows])
+            data = self.services.content.read(Digest.parse(index.digest), MAX_DOCUMENT)
+            self.repository.put_manifest(str(self.reference.tag), data, index.media_type)
+            return index.digest
+
+    def image(self, row: ImageRow, asked: str) -> ImageRow:
+        """Send one image, under `asked` or its digest; give it as it was sent."""
+        row = self._compressed(row)
+        manifest, data = self._read(row)
+        blobs = {blob.digest: blob for blob in (*manifest.layers, manifest.config)}
+        jobs = [functools.partial(self._send, blob) for blob in blobs.values()]
+        all_at_once(jobs, self.repository.cancel)
+        self.repository.put_manifest(asked or row.manifest, data, row.media_type)
+        known = str(self.reference.with_digest(Digest.parse(row.manifest)))
+        self.services.image_store.tag(row.manifest, known)
+        return row
 
     def _read(self, row: ImageRow) -> tuple[oci.Manifest, bytes]:
         data = self.services.content.read(Digest.parse(row.manifest), MAX_DOCUMENT)
@@ -96,25 +110,25 @@ class Push:
                         yield known.repository
                     seen.add(known.repository)
 
-    def _compressed(self) -> ImageRow:
+    def _compressed(self, row: ImageRow) -> ImageRow:
         """Give the image with compressed layers: plain ones, as of `docker save`, become gzip.
 
         It is the same image with another manifest, which takes the place of the present one.
         """
-        manifest, _ = self._read(self.row)
+        manifest, _ = self._read(row)
         if not any(layer.media_type in _PLAIN for layer in manifest.layers):
-            return self.row
+            return row
         layers = tuple(
             self._gzip(layer) if layer.media_type in _PLAIN else layer for layer in manifest.layers
         )
         changed = attrs.evolve(manifest, layers=layers)
         store, content = self.services.image_store, self.services.content
-        config = content.read(Digest.parse(self.row.config), MAX_DOCUMENT)
-        references = [name for name in store.references(self.row.manifest) if "@" not in name]
-        row = record(self.services, to_json(changed), changed, config, references)
-        if not any("@" in name for name in store.references(self.row.manifest)):
-            store.remove([self.row.manifest])
-        return row
+        config = content.read(Digest.parse(row.config), MAX_DOCUMENT)
+        references = [name for name in store.references(row.manifest) if "@" not in name]
+        made = record(self.services, to_json(changed), changed, config, references)
+        if not any("@" in name for name in store.references(row.manifest)):
+            store.remove([row.manifest])
+        return made
 
     def _gzip(self, layer: oci.Descriptor) -> oci.Descriptor:
         content, compressor = self.services.content, Compressor()

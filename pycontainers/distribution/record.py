@@ -13,9 +13,11 @@ from pycontainers.oci.config import ImageConfig
 from pycontainers.oci.digest import Digest
 from pycontainers.oci.manifest import (
     OCI_CONFIG,
+    OCI_INDEX,
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
     Descriptor,
+    Index,
     Manifest,
     check_image,
 )
@@ -82,6 +84,27 @@ def compose(
         layers=tuple(layers),
     )
     return record(services, to_json(manifest), manifest, document, references)
+
+
+def compose_index(services: Services, rows: Sequence[ImageRow]) -> Descriptor:
+    """Put an index of images for several platforms into the store; give its descriptor."""
+    index = Index(
+        media_type=OCI_INDEX,
+        manifests=tuple(
+            Descriptor(
+                media_type=row.media_type,
+                digest=row.manifest,
+                size=row.length,
+                platform=Platform.parse(row.platform),
+            )
+            for row in rows
+        ),
+    )
+    data = to_json(index)
+    services.content.put(data)
+    found = Descriptor.of(data, OCI_INDEX)
+    services.image_store.add_index(found.digest, [row.manifest for row in rows])
+    return found
 
 
 def layer_descriptor(digest: Digest, size: int, media_type: str = OCI_LAYER_GZIP) -> Descriptor:

@@ -186,11 +186,41 @@ def elements(netlink: Netlink, table: Table, name: str) -> list[tuple[bytes, byt
     return found
 
 
+def copied_elements(netlink: Netlink, table: Table, name: str) -> list[Message]:
+    """Give what enters the elements that a set or map has now into one of that name.
+
+    Without such a set there are none.  Raises KernelError.
+    """
+    start = (
+        head(table.family) + attribute(_ELEMENTS_TABLE, table.name) + attribute(_ELEMENTS_SET, name)
+    )
+    what = f"copy the elements of {name} in {table}"
+    try:
+        parts = netlink.dump(_GETSETELEM, start, what)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return []
+    lists = (attributes(part[_HEAD.size :]).get(_ELEMENTS) for part in parts)
+    return [
+        Message(_NEWSETELEM, NLM_F_CREATE, start + nested(_ELEMENTS, packed), what)
+        for packed in lists
+        if packed
+    ]
+
+
 def is_there(netlink: Netlink, table: Table) -> bool:
     """Tell whether a table exists; raises KernelError."""
     body = head(table.family) + attribute(_TABLE_NAME, table.name)
     what = f"look for the {table}"
     return netlink.get(Message(_GETTABLE, 0, body, what, (errno.ENOENT,))) is not None
+
+
+def has_chain(netlink: Netlink, table: Table, name: str) -> bool:
+    """Tell whether a table exists and has a chain of that name; raises KernelError."""
+    body = head(table.family) + attribute(_CHAIN_TABLE, table.name) + attribute(_CHAIN_NAME, name)
+    what = f"look for the chain {name} in {table}"
+    return netlink.get(Message(_GETCHAIN, 0, body, what, (errno.ENOENT,))) is not None
 
 
 def chains(netlink: Netlink) -> list[Chain]:

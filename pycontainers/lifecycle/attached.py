@@ -20,6 +20,8 @@ from pycontainers.runtime import plan
 from pycontainers.storage.database import ContainerRow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pycontainers.kernel.cgroups.base import Cgroup
     from pycontainers.lifecycle.launch import Running
     from pycontainers.lifecycle.options import Options
@@ -30,10 +32,18 @@ _ATTEMPTS: Final = 20  # of a start whose launchers are killed one after the oth
 
 
 class Attached:
-    """A container of `run`, which lives no longer than that; owned by the launcher."""
+    """A container of `run`, which lives no longer than that; owned by the launcher.
+
+    `secrets` are descriptors of what its mounts of that kind show, by name; they stay the caller's.
+    """
 
     def __init__(
-        self, services: Services, container_id: str, options: Options, source: Source
+        self,
+        services: Services,
+        container_id: str,
+        options: Options,
+        source: Source,
+        secrets: Mapping[str, int] | None = None,
     ) -> None:
         self.services = services
         self.id = container_id
@@ -46,6 +56,7 @@ class Attached:
         self.removed = False
         self._cgroup_name = ""
         self._volumes: dict[str, str] = {}
+        self._secrets = dict(secrets or {})
         self._attempts = 0
         self._lock = threading.RLock()
 
@@ -72,7 +83,9 @@ class Attached:
             wires=wires.connects(self.services, self.id, self.options) if bridged else (),
         )
         places = volumes.places(self.services, self._volumes)
-        return placing.with_volumes(made, places), given
+        made = placing.with_volumes(made, places)
+        positions = {name: len(given) + at for at, name in enumerate(self._secrets)}
+        return placing.with_secrets(made, positions), [*given, *self._secrets.values()]
 
     # The course of its life.
 

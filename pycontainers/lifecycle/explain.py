@@ -22,6 +22,7 @@ FEATURES: Final = {  # step: the pages that tell of what it uses
     "CloneTree": "open_tree(2), mount_setattr(2)",
     "MountVolume": "open_tree(2), mount_setattr(2), loop(4)",
     "MountImage": "overlayfs.rst, mount_setattr(2)",
+    "MountSecret": "tmpfs(5), open_tree(2)",
     "JoinCgroup": "cgroups(7), cgroup.procs",
     "JoinNamespaces": "setns(2), pidfd_open(2)",
     "NewCgroupNamespace": "cgroup_namespaces(7)",

@@ -63,11 +63,11 @@ Volumes: TypeAlias = Mapping[Any, str | Mapping[str, str]] | Sequence[str]
 class Mount:
     """One mount of a container; made by `bind`, `tmpfs`, `volume` and `image`.
 
-    `source` is the host's path, a volume's name ("" for one of the container's own), or an image's
-    reference or id.
+    `source` is the host's path, a volume's name ("" for one of the container's own), an image's
+    reference or id, or the name of a secret, which builds mount with `owner` and `mode`.
     """
 
-    kind: Literal["bind", "tmpfs", "volume", "image"]
+    kind: Literal["bind", "tmpfs", "volume", "image", "secret"]
     target: str
     source: str = ""
     read_only: bool = False
@@ -79,6 +79,7 @@ class Mount:
     subpath: str = ""
     root: str = ""
     layers: tuple[str, ...] = ()
+    owner: tuple[int, int] = (0, 0)
 
     @classmethod
     def bind(

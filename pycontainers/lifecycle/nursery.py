@@ -113,7 +113,7 @@ class Nursery:
     @contextlib.contextmanager
     def _starting(self) -> Any:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        fd = os.open(f"{self._path}.lock", flags, 0o600)
+        fd = os.open(self._directory / "lock", flags, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield

@@ -14,7 +14,7 @@ import attrs
 from pycontainers.errors import NotSupported
 from pycontainers.kernel import mounts
 from pycontainers.oci import runtime
-from pycontainers.runtime.mounting import CloneTree, MountImage, MountVolume
+from pycontainers.runtime.mounting import CloneTree, MountImage, MountSecret, MountVolume
 from pycontainers.storage.volumes import DATA
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ _LAYER: Final = "lowerdir+="
 _SUBPATH: Final = "x-pycontainers.subpath="
 _VOLUME: Final = "volume"
 _IMAGE: Final = "image"
+_SECRET: Final = "secret"
+_OWNED: Final = ("mode=", "uid=", "gid=")
 
 
 class Placed(NamedTuple):
@@ -61,6 +63,10 @@ def entry(mount: Mount, *, mapped: bool) -> runtime.Mount:
         given = bind(mount.source, mount.target, read_only=mount.read_only, mapped=mapped)
         more = (f"r{mount.propagation}", _AS_IT_IS)
         return attrs.evolve(given, options=(*given.options, *more))
+    if mount.kind == "secret":
+        owned = (f"mode={mount.mode:o}", f"uid={mount.owner[0]}", f"gid={mount.owner[1]}")
+        options = (*_SAFE, "noexec", "ro", *owned)
+        return runtime.Mount(mount.target, type=_SECRET, source=mount.source, options=options)
     writable = "ro" if mount.read_only else "rw"
     options = (
         *_SAFE,
@@ -90,7 +96,7 @@ def is_bind(mount: runtime.Mount) -> bool:
 
 def is_tree(mount: runtime.Mount) -> bool:
     """Whether an entry is a mount that is made with the host's privileges."""
-    return is_bind(mount) or mount.type in (_VOLUME, _IMAGE)
+    return is_bind(mount) or mount.type in (_VOLUME, _IMAGE, _SECRET)
 
 
 def parsed(options: Sequence[str]) -> tuple[int, int, list[str]]:
@@ -122,6 +128,10 @@ def tree(mount: runtime.Mount) -> Tree:
             follow=_AS_IT_IS not in mount.options,
             propagation=_propagation(mount),
         )
+    if mount.type == _SECRET:
+        mode, uid, gid = ("".join(_values(mount, key)) for key in _OWNED)
+        return MountSecret(mount.source, -1, mount.destination, int(mode, 8), int(uid), int(gid),
+                           attributes, False)  # fmt: skip
     subpath = "".join(_values(mount, _SUBPATH))
     if mount.type == _VOLUME:
         return MountVolume(
@@ -152,6 +162,17 @@ def with_volumes(made: Plan, volumes: Mapping[str, Placed]) -> Plan:
     return made._replace(beside=beside)
 
 
+def with_secrets(made: Plan, fds: Mapping[str, int]) -> Plan:
+    """Give a plan with the positions among the given descriptors that secrets have, by names."""
+    if not fds:
+        return made
+    beside = [
+        step._replace(fd=fds[step.name]) if isinstance(step, MountSecret) else step
+        for step in made.beside
+    ]
+    return made._replace(beside=beside)
+
+
 def trees(
     entries: Iterable[runtime.Mount], volumes: Mapping[str, Placed], directory: str
 ) -> list[Tree]:
@@ -177,6 +198,8 @@ def portable(
     """Give entries as other runtimes understand them; raises NotSupported."""
     found = []
     for each in entries:
+        if each.type == _SECRET:
+            raise NotSupported(f"a bundle can't hold the secret at {each.destination}")
         if each.type not in (_VOLUME, _IMAGE):
             kept = tuple(option for option in each.options if option != _AS_IT_IS)
             found.append(attrs.evolve(each, options=kept))

@@ -67,6 +67,7 @@ def _copy(work: Work, fds: list[int]) -> Answer:
     with open(fds[0], "rb", closefd=False) as lines:
         for match in selection.read(lines):
             copying.add(match)
+    copying.finish()
     return {"entries": copying.entries}
 
 
@@ -78,11 +79,20 @@ def _add_archive(work: Work, fds: list[int]) -> Answer:
     place.make_way(target, 0o755)
     limits = work["limits"]
     owner = "archive" if place.owner is None else place.owner
-    rules = filetree.Rules(owner, True, limits["entries"], limits["bytes"], replace=True)
+    rules = filetree.Rules(owner, True, limits["entries"], limits["bytes"], layer=True)
     with paths.directory(target) as folder_fd:
         extraction = filetree.Extraction(folder_fd, "", rules)
         extraction.take(fds[0], top=False)
+    place.touched[target] = None
+    place.finish()
     return {"entries": extraction.entries, "bytes": extraction.bytes}
+
+
+def _make_way(work: Work, _: list[int]) -> Answer:
+    """Make the directory `path` with those above it, where they are missing."""
+    lookup.allow_depth()
+    _Place(work).make_way(lookup.resolve(work["path"]), 0o755)
+    return {}
 
 
 def _identify(work: Work, _: list[int]) -> Answer:
@@ -110,6 +120,7 @@ class _Place:
             owner = owner_of(owner)
         self.owner: tuple[int, int] | None = None if owner is None else (owner[0], owner[1])
         self.time: int | None = work["time"]
+        self.touched: dict[str, None] = {}
 
     def make_way(self, path: str, mode: int) -> None:
         """Make a directory with those above it, where they are missing."""
@@ -119,13 +130,19 @@ class _Place:
             try:
                 facts = os.lstat(made)
             except FileNotFoundError:
-                os.mkdir(made, mode)
+                os.mkdir(made)
+                os.chmod(made, mode)  # a set-group-id bit above would be handed down
                 os.chown(made, *(self.owner or (0, 0)))
-                if self.time is not None:
-                    os.utime(made, ns=(self.time, self.time))
+                self.touched |= {made.rpartition("/")[0] or "/": None, made: None}
                 continue
             if part and not stat.S_ISDIR(facts.st_mode):
                 raise KernelError(errno.ENOTDIR, f"mkdir({made!r}): no directory is there")
+
+    def finish(self) -> None:
+        """Give the one time also to directories in which something was made."""
+        if self.time is not None:
+            for path in self.touched:
+                os.utime(path, ns=(self.time, self.time))
 
 
 class _Copying(_Place):
@@ -147,56 +164,40 @@ class _Copying(_Place):
     def add(self, match: Match) -> None:
         """Copy a file, or what is in a directory."""
         target = self._target
-        try:
-            facts = os.lstat(target)
-        except FileNotFoundError:
-            facts = None
         if match.is_directory:
-            self.make_way(target, self._way) if facts is not None else self.make_way(
-                os.path.dirname(target), self._way
-            )
+            self.make_way(target, self._way)
             self._folders(match, target)
             return
-        if facts is not None and stat.S_ISDIR(facts.st_mode):
+        if os.path.isdir(target):
             target = f"{target.rstrip('/')}/{match.facts.name}"
-        self.make_way(os.path.dirname(target), self._way)
+        parent, _, final = target.rpartition("/")
+        self.make_way(parent, self._way)
         folder, _, name = match.path.rpartition("/")
         entry = match.facts._replace(name=name)
-        parent, _, final = target.rpartition("/")
         self._files(folder, parent or "/", [entry], {}, names=[final])
+        self.touched[parent or "/"] = None
 
     def _folders(self, match: Match, target: str) -> None:
-        """Make the directories of a match, with what is in them, then what they have themselves."""
+        """Make the directories of a match, with what is in them, then what they have themselves.
+
+        The destination itself has but its source's time, as docker build has it.
+        """
         base = f"{match.path}/" if match.path else ""
         top = f"{target.rstrip('/')}/"
         linked: dict[tuple[int, int], str] = {}
-        made: list[tuple[str, str, Entry, bool]] = []
+        made: list[tuple[str, str, Entry]] = []
         for folder in match.folders:
             self.entries += 1
             path, source = (top + folder.path).rstrip("/") or "/", (base + folder.path).rstrip("/")
-            fresh = self._folder(path)
-            made.append((path, source, folder.facts, fresh or bool(folder.path)))
+            made.append((path, source, folder.facts))
+            if folder.path:
+                _make_folder(path)
             if folder.entries:
                 self._files(source, path, folder.entries, linked)
-        for path, source, facts, whole in reversed(made):
-            if whole:
-                self._finish(path, source, facts)
-            else:
-                # It was there, and keeps all but its time, as docker build has it.
-                time = facts.mtime_ns if self.time is None else self.time
-                os.utime(path, ns=(time, time))
-
-    def _folder(self, path: str) -> bool:
-        """Make a directory where there is none; tell whether it was missing."""
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            if not stat.S_ISDIR(os.lstat(path).st_mode):
-                raise KernelError(
-                    errno.ENOTDIR, f"mkdir({path!r}): no directory is there"
-                ) from None
-            return False
-        return True
+        for path, source, facts in reversed(made[1:]):
+            self._finish(path, source, facts)
+        time = match.facts.mtime_ns if self.time is None else self.time
+        os.utime(target, ns=(time, time))
 
     def _finish(self, path: str, source: str, facts: Entry) -> None:
         """Give a directory what its source has."""
@@ -308,6 +309,8 @@ class _Copying(_Place):
         if stat.S_ISLNK(mode):
             _make(name, target_fd, lambda: os.symlink(entry.target, name, dir_fd=target_fd))
         else:
+            if stat.S_ISCHR(mode) and not entry.rdev:
+                raise ImageError(f"{entry.name!r} is a device 0:0, to overlay a whiteout")
             kind = stat.S_IFMT(mode) | self._mode_of(entry)
             _make(name, target_fd, lambda: os.mknod(name, kind, entry.rdev, dir_fd=target_fd))
         os.chown(
@@ -327,6 +330,14 @@ def _make(name: str, parent_fd: int, make: Callable[[], Any]) -> Any:
             raise KernelError(errno.EISDIR, f"open({name!r}): a directory is there") from None
         os.unlink(name, dir_fd=parent_fd)
         return make()
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise KernelError(errno.ENOTDIR, f"mkdir({path!r}): no directory is there") from None
 
 
 def _link(first: str, name: str, parent_fd: int) -> None:
@@ -352,4 +363,5 @@ TASKS: Final[dict[str, Callable[[Work, list[int]], Answer]]] = {
     "copy": _copy,
     "add_archive": _add_archive,
     "identify": _identify,
+    "make_way": _make_way,
 }

@@ -158,14 +158,15 @@ class Rules(NamedTuple):
     `owner` is "archive" (what it says), "root" (0:0), "caller" (who makes them; then set-id bits
     and attributes go, and devices are passed over) or a user and a group.  With `follow`, links
     among the directories in a name are followed inside the root; without it there must be none.
-    With `replace`, a file may come in place of a directory with all in it, and one of a file.
+    In a `layer` a file may come in place of a directory with all in it, and one of a file, and
+    there is no device that is a whiteout to overlay.
     """
 
     owner: str | tuple[int, int]
     follow: bool
     max_entries: int
     max_bytes: int
-    replace: bool = False
+    layer: bool = False
 
 
 class Extraction:
@@ -292,7 +293,7 @@ class Extraction:
         except FileExistsError:
             facts = os.stat(name, dir_fd=self._parent, follow_symlinks=False)
             if not stat.S_ISDIR(facts.st_mode) and not self._leads_to_directory(entry):
-                if not self._rules.replace:
+                if not self._rules.layer:
                     call = f"mkdir({entry.name()!r}): no directory is there"
                     raise KernelError(errno.ENOTDIR, call) from None
                 os.unlink(name, dir_fd=self._parent)
@@ -301,7 +302,7 @@ class Extraction:
 
     def _leads_to_directory(self, entry: Entry) -> bool:
         """Whether a link is there that stands for a directory, which is used then."""
-        if not self._rules.replace:
+        if not self._rules.layer:
             return False
         with contextlib.suppress(KernelError):
             os.close(self._open(entry.path, os.O_PATH | os.O_DIRECTORY))
@@ -340,6 +341,8 @@ class Extraction:
         major, minor = entry.device
         if not 0 <= major < 1 << 12 or not 0 <= minor < 1 << 20:
             raise ImageError(f"the archive has a device {entry.name()!r} of {major}:{minor}")
+        if self._rules.layer and entry.kind == tar.CHAR and not major and not minor:
+            raise ImageError(f"the archive has a device {entry.name()!r} of 0:0, a whiteout")
         kind, device = _FORMATS[entry.kind], os.makedev(major, minor)
         self._made(lambda: os.mknod(name, mode | kind, device, dir_fd=self._parent), name)
         self._attributes(entry, name)
@@ -359,7 +362,7 @@ class Extraction:
             if not stat.S_ISDIR(facts.st_mode):
                 os.unlink(name, dir_fd=self._parent)
                 return make()
-            if not self._rules.replace:
+            if not self._rules.layer:
                 call = f"open({os.fsdecode(name)!r}): a directory is there"
                 raise KernelError(errno.EISDIR, call) from None
             paths.remove_tree(os.fsdecode(name), self._parent)
@@ -370,7 +373,7 @@ class Extraction:
         self._leave()
         for path, (mode, uid, gid, mtime_ns) in reversed(self._directories.items()):
             try:
-                fd = self._open(path, _FOLDER & ~os.O_NOFOLLOW if self._rules.replace else _FOLDER)
+                fd = self._open(path, _FOLDER & ~os.O_NOFOLLOW if self._rules.layer else _FOLDER)
             except OSError as error:
                 if error.errno in _CHANGED:
                     continue

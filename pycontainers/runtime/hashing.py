@@ -80,9 +80,10 @@ def digest(matches: Iterable[Match], known: dict[Key, bytes]) -> str:
             continue
         parts.append("directory")
         for folder in match.folders:
-            facts = folder.facts
-            owner = f"{facts.uid}:{facts.gid}"
-            parts.append(f"{folder.path}\0{facts.mode:o} {owner} {folder.attributes}")
+            if folder.path:  # what the top has itself is not copied
+                facts = folder.facts
+                owner = f"{facts.uid}:{facts.gid}"
+                parts.append(f"{folder.path}\0{facts.mode:o} {owner} {folder.attributes}")
             parts += [_line(entry, known) for entry in folder.entries]
     text = "\0\0".join(parts)  # no name has a NUL
     return f"sha256:{hashlib.sha256(os.fsencode(text)).hexdigest()}"

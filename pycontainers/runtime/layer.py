@@ -26,6 +26,7 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPENED: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPAQUE: Final = ("trusted.overlay.opaque", "user.overlay.opaque")
 _BY_REFERENCE: Final = ("trusted.overlay.redirect", "trusted.overlay.metacopy")
+_WHITEOUT: Final = b".wh."
 _DEEPEST: Final = 4095
 
 
@@ -45,14 +46,17 @@ class _Node(NamedTuple):
 def layer(work: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     """Write the upper directory as a layer to descriptor `fds[0]`; give its entries and bytes.
 
-    Nothing at the paths of `skip` is written.
+    Nothing at the paths of `skip` is written, and no time later than `latest`.
     """
     _prepare()
-    writer, linked = Writer(fds[0]), _Links()
+    writer, linked = Writer(fds[0], work.get("latest")), _Links()
     for node in _walk([_root()], _skipped(work), merge=False):
         if node.is_whiteout():
             above, slash, name = node.path.rpartition(b"/")
-            writer.empty(above + slash + b".wh." + name)
+            writer.empty(above + slash + _WHITEOUT + name)
+        elif node.name.startswith(_WHITEOUT):
+            shown = os.fsdecode(node.path)
+            raise ImageError(f"{shown!r} can't be in a layer, where such a name takes files away")
         else:
             _write(writer, node, linked)
             if stat.S_ISDIR(node.facts.st_mode) and _opaque(node):

@@ -38,8 +38,10 @@ def octal(text: str) -> int | None:
 def changed(mode: int, text: str, *, directory: bool) -> int:
     """Give the permission bits that a mode makes of those of a file; no umask counts.
 
-    >>> oct(changed(0o644, "a+X,u+x", directory=False)), oct(changed(0o600, "0", directory=False))
-    ('0o755', '0o0')
+    `X` goes by what the file was.
+
+    >>> oct(changed(0o644, "a+X,u+x", directory=False)), oct(changed(0o744, "a+X", directory=False))
+    ('0o744', '0o755')
     """
     number = octal(text)
     if number is not None:

@@ -57,4 +57,23 @@ class MountImage(NamedTuple):
         return f"overlay {' over '.join(self.lower)} for {self.target}"
 
 
-Tree: TypeAlias = CloneTree | MountVolume | MountImage
+class MountSecret(NamedTuple):
+    """Show what is in descriptor number `fd` as a file at `target`; it lies in memory only.
+
+    `uid` and `gid` are the container's own.
+    """
+
+    name: str
+    fd: int
+    target: str
+    mode: int
+    uid: int
+    gid: int
+    attributes: int
+    idmapped: bool
+
+    def __str__(self) -> str:
+        return f"show the secret {self.name} at {self.target}"
+
+
+Tree: TypeAlias = CloneTree | MountVolume | MountImage | MountSecret

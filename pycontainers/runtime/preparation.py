@@ -21,7 +21,7 @@ from pycontainers.kernel.cgroups import base
 from pycontainers.kernel.cgroups.plain import from_plain
 from pycontainers.kernel.namespaces import IdMap
 from pycontainers.runtime import trees
-from pycontainers.runtime.mounting import CloneTree, MountImage, MountVolume
+from pycontainers.runtime.mounting import CloneTree, MountImage, MountSecret, MountVolume
 from pycontainers.runtime.network import Wires
 from pycontainers.runtime.overlay import overlay
 from pycontainers.runtime.plan import (
@@ -83,6 +83,7 @@ class Newborn:
         self.userns_fd = -1
         self.first_uid = 0
         self.first_gid = 0
+        self._ids: tuple[list[IdMap], list[IdMap]] = [], []
         self._ready = ready
         self._leased: int | None = None
         self._rooted = False
@@ -102,6 +103,7 @@ class Newborn:
         namespaces.write_id_maps(self.pid, uids, gids)
         self.userns_fd = namespaces.open_namespace(self.pid, "user")
         self.first_uid, self.first_gid = uids[0].outside, gids[0].outside
+        self._ids = uids, gids
 
     def announce(self) -> None:
         """Tell init that its ids are mapped, and which cgroup to join if that is made already."""
@@ -212,7 +214,14 @@ class Newborn:
             self._shown[step.source] = _identity(step.source)
         detached = self.detached_layers
         userns_fd = self._userns(step.idmapped)
-        fd = trees.make(step, userns_fd, self.given_fds, detached=detached, owner_fd=self.owner_fd)
+        fd = trees.make(
+            step,
+            userns_fd,
+            self.given_fds,
+            detached=detached,
+            owner_fd=self.owner_fd,
+            ids=self._ids,
+        )
         self._tree_fds.append(fd)
 
     def _userns(self, idmapped: bool) -> int | None:
@@ -247,7 +256,7 @@ def bring_up(step: BirthStep, born: Newborn, ranges: IdRanges) -> None:
             born.make_dev(step)
         case MakeCgroup() | MountRoot() | MountDirectory() | MountSysfs():
             perform(step, born)
-        case CloneTree() | MountVolume() | MountImage():
+        case CloneTree() | MountVolume() | MountImage() | MountSecret():
             perform(step, born)
         case _:
             assert_never(step)
@@ -262,7 +271,7 @@ def perform(step: Beside, born: Newborn) -> None:
             _set_limit(step, born.pid)
         case MountRoot() | MountDirectory():
             born.mount_root(step)
-        case CloneTree() | MountVolume() | MountImage():
+        case CloneTree() | MountVolume() | MountImage() | MountSecret():
             born.add_tree(step)
         case MountSysfs():
             born.mount_sysfs()

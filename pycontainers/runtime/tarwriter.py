@@ -25,10 +25,14 @@ _LARGEST: Final = 0o77777777777
 
 
 class Writer:
-    """Writes an archive to a descriptor, through a buffer; `entries` and `bytes` tell how much."""
+    """Writes an archive to a descriptor, through a buffer; `entries` and `bytes` tell how much.
 
-    def __init__(self, fd: int) -> None:
+    A time later than `latest`, in seconds, is written as that.
+    """
+
+    def __init__(self, fd: int, latest: int | None = None) -> None:
         self.entries = self.bytes = 0
+        self._latest = latest
         self._fd = fd
         self._parts: list[bytes] = []
         self._waiting = 0
@@ -117,6 +121,8 @@ class Writer:
         pax: dict[bytes, bytes],
     ) -> None:
         self.entries += 1
+        if self._latest is not None:
+            mtime = min(mtime, self._latest)
         if len(name) > 100:
             pax[b"path"] = name
         if len(target) > 100:

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from pycontainers.errors import KernelError
 from pycontainers.kernel import loopdevices, mounts, namespaces, paths
-from pycontainers.runtime.mounting import CloneTree, MountImage, MountVolume
+from pycontainers.runtime.mounting import CloneTree, MountImage, MountSecret, MountVolume
 from pycontainers.runtime.overlay import overlay, staged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pycontainers.kernel.namespaces import IdMap
     from pycontainers.runtime.mounting import Tree
 
 DATA: Final = "data"  # the directory in a volume's place that containers see
 _FILE: Final = "disk"  # the file in a sized volume's place
 _PLACE: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_SECRET: Final = "secret"
+_CHUNK: Final = 1 << 16
 _NO_IDMAP: Final = "this file system can't be shown with other ids; userns='host' does without"
 _CHANGED: Final = (
     "a link is in the path now, which was followed when the mount was asked for; "
@@ -38,12 +41,14 @@ def make(
     *,
     detached: bool,
     owner_fd: int = -1,
+    ids: tuple[Sequence[IdMap], Sequence[IdMap]] = ((), ()),
 ) -> int:
     """Make one mount and give its descriptor; raises KernelError.
 
     `userns_fd` is the user namespace whose ids it shows, where the step asks for that; `detached`
     tells whether this kernel takes detached mounts as layers.  With `owner_fd`, a pidfd, the
-    sources of binds are looked up where that process would.
+    sources of binds are looked up where that process would.  `ids` are the maps of users and groups
+    of what belongs to the container itself.
     """
     userns_fd = userns_fd if step.idmapped else None
     match step:
@@ -53,6 +58,8 @@ def make(
             return _volume(step, userns_fd)
         case MountImage():
             return _image(step, userns_fd, detached=detached)
+        case MountSecret():
+            return _secret(step, given_fds[step.fd], ids)
         case _:
             assert_never(step)
 
@@ -196,6 +203,42 @@ def image(lower: Sequence[str], attributes: int, userns_fd: int | None, *, detac
             layers.append(empty)
         attributes |= mounts.MOUNT_ATTR_RDONLY
         return overlay(layers, None, attributes, detached=detached)
+
+
+def _secret(
+    step: MountSecret, source_fd: int, ids: tuple[Sequence[IdMap], Sequence[IdMap]]
+) -> int:
+    """Make a file in a file system of its own, in memory, that nothing else ever shows.
+
+    Its owner is one of the host's ids: kernels before 6.3 can't show a tmpfs with other ids.
+    """
+    base_fd = mounts.new_mount("tmpfs", [("mode", "0700")])
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        file_fd = os.open(_SECRET, flags, 0o600, dir_fd=base_fd)
+        try:
+            offset = 0
+            while data := os.pread(source_fd, _CHUNK, offset):
+                offset += os.write(file_fd, data)
+            os.fchown(file_fd, _outside(step.uid, ids[0]), _outside(step.gid, ids[1]))
+            os.fchmod(file_fd, step.mode)
+        finally:
+            os.close(file_fd)
+        with staged(base_fd) as root_fd:
+            fd = _below(root_fd, _SECRET, "the secret")
+    finally:
+        os.close(base_fd)
+    return _changed(fd, "the secret", step.attributes, None, propagation=mounts.MS_PRIVATE)
+
+
+def _outside(number: int, maps: Sequence[IdMap]) -> int:
+    """Give the host's id of one of the container's."""
+    for inside, outside, length in maps:
+        if inside <= number < inside + length:
+            return outside + number - inside
+    if maps:
+        raise KernelError(errno.EINVAL, f"chown(secret): the container has no id {number}")
+    return number
 
 
 # Volumes, as workers see them: without an id map.

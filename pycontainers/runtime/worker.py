@@ -100,7 +100,7 @@ def _task(work: dict[str, Any]) -> Task:
         from pycontainers.runtime import volumes
 
         return _named(name, volumes.TASKS[name])
-    if name in ("select", "copy", "add_archive", "identify"):
+    if name in ("select", "copy", "add_archive", "identify", "make_way"):
         from pycontainers.runtime import building
 
         return _named(name, building.TASKS[name])

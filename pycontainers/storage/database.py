@@ -128,8 +128,27 @@ CREATE TABLE build_keys (
     directory  TEXT NOT NULL REFERENCES build_layers (directory)
 ) WITHOUT ROWID;
 CREATE INDEX build_keys_directory ON build_keys (directory);
-"""
-,
+""",
+    # Archives are by the latest time of what is in them: a layer's own times, or SOURCE_DATE_EPOCH.
+    """
+CREATE TABLE build_archives (
+    directory  TEXT NOT NULL REFERENCES build_layers (directory),
+    latest     INTEGER NOT NULL,
+    diff_id    TEXT NOT NULL,
+    blob       TEXT NOT NULL,
+    length     INTEGER NOT NULL,
+    PRIMARY KEY (directory, latest)
+) WITHOUT ROWID;
+ALTER TABLE build_layers DROP COLUMN diff_id;
+ALTER TABLE build_layers DROP COLUMN blob;
+ALTER TABLE build_layers DROP COLUMN length;
+ALTER TABLE build_keys ADD COLUMN identity TEXT NOT NULL DEFAULT '';
+CREATE TABLE indexes (
+    digest     TEXT PRIMARY KEY,
+    added      REAL NOT NULL,
+    manifests  TEXT NOT NULL
+) WITHOUT ROWID;
+""",
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pycontainers.errors import ImageNotFound, StoreError
@@ -93,7 +94,20 @@ class ImageStore:
             for manifest in manifests:
                 change.execute("DELETE FROM tags WHERE manifest = ?", (manifest,))
                 change.execute("DELETE FROM images WHERE manifest = ?", (manifest,))
+                change.execute("DELETE FROM indexes WHERE instr(manifests, ?)", (manifest,))
         self._publish()
+
+    def add_index(self, digest: str, manifests: Sequence[str]) -> None:
+        """Note an index of these images, which goes with the first of them."""
+        statement = "INSERT OR REPLACE INTO indexes VALUES (?, ?, ?)"
+        self._database.change(statement, digest, time.time(), json.dumps(manifests))
+
+    def variants(self, manifest: str) -> list[ImageRow]:
+        """Give the images of the last index that has this one; it alone where there is none."""
+        query = "SELECT manifests FROM indexes WHERE instr(manifests, ?) ORDER BY added DESC"
+        found = self._database.rows(query, manifest)
+        names = json.loads(found[0][0]) if found else [manifest]
+        return [row for name in names if (row := self.by_manifest(name)) is not None]
 
     def by_reference(self, reference: str) -> ImageRow | None:
         """Give the image that a reference means."""
@@ -160,6 +174,12 @@ class ImageStore:
         found = self._database.rows("SELECT directory FROM layers WHERE diff_id = ?", diff_id)
         return self.layers / found[0][0] if found else None
 
+    def directories(self) -> set[str]:
+        """Give the names of the directories of all layers that images have."""
+        needed = {one for row, _ in self.all() for one in json.loads(row.diff_ids)}
+        rows = self._database.rows("SELECT diff_id, directory FROM layers")
+        return {directory for diff_id, directory in rows if diff_id in needed}
+
     def new_layer(self) -> Path:
         """Give a name for a layer's directory that was never used."""
         return self.layers / os.urandom(16).hex()
@@ -203,6 +223,7 @@ class ImageStore:
                 return Collected(0, 0, 0)
             rows = [row for row, _ in self.all()]
             blobs = {digest for row in rows for digest in json.loads(row.blobs)}
+            blobs |= {row[0] for row in self._database.rows("SELECT digest FROM indexes")}
             diff_ids = {diff_id for row in rows for diff_id in json.loads(row.diff_ids)}
             removed, freed = self._collect_layers(diff_ids)
             gone = [digest for digest in self._content.digests() if str(digest) not in blobs]

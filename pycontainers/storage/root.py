@@ -39,6 +39,7 @@ class DataRoot:
         self.volumes = self.path / "volumes"
         self.cache = self.path / "cache"
         self.events = self.path / "events"
+        self.build_mounts = self.path / "build" / "mounts"
         self.database = self.path / "state.db"
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -149,7 +149,7 @@ def test_a_check_comment_is_heeded_for_its_instruction() -> None:
 
 @pytest.mark.parametrize("options", ["nonsense", "skip", "error=perhaps", "colour=red"])
 def test_a_check_directive_that_cannot_be_read_is_refused(options: str) -> None:
-    with pytest.raises(BuildError, match="^Dockerfile:2: "):
+    with pytest.raises(BuildError, match=r"^Dockerfile:2: "):
         check(parse(f"# syntax=x\n# check={options}\nFROM a\n"))
 
 
@@ -157,7 +157,7 @@ def test_warnings_are_errors_if_the_file_says_so() -> None:
     strict = parse("# check=error=true\nFROM a AS B\n")
     lenient = parse("FROM a AS B\n")
 
-    with pytest.raises(BuildError, match="^Dockerfile:2: the checks found StageNameCasing"):
+    with pytest.raises(BuildError, match=r"^Dockerfile:2: the checks found StageNameCasing"):
         refuse(strict, check(strict))
 
     refuse(lenient, check(lenient))

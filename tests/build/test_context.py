@@ -330,8 +330,8 @@ def _link(path: Path) -> None:
         lambda path: path.chmod(0o600),
         lambda path: path.rename(path.with_name("c.txt")),
         lambda path: os.setxattr(path, "user.x", b"1"),
-        lambda path: os.setxattr(path.parent, "user.x", b"1"),
-        lambda path: path.parent.chmod(0o700),
+        lambda path: os.setxattr(path.parent / "src", "user.x", b"1"),
+        lambda path: (path.parent / "src").chmod(0o700),
         lambda path: (path.parent / "new").mkdir(),
         lambda path: os.mkfifo(path.parent / "new"),
     ],
@@ -484,6 +484,11 @@ def test_an_archive_beyond_the_limits_is_refused(services: Services) -> None:
 
     with pytest.raises(ImageError, match=r"more than"):
         Context.of(data, services, Limits(size=1 << 20, entries=10))
+
+
+def test_what_is_neither_archive_nor_dockerfile_is_refused(services: Services) -> None:
+    with pytest.raises(InvalidArgument, match=r"no tar archive, and no Dockerfile"):
+        Context.of(b"x" * (17 << 20), services, LIMITS)
 
 
 def test_a_damaged_archive_is_refused(folder: Path, services: Services) -> None:

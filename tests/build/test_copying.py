@@ -230,11 +230,16 @@ def test_modes_times_and_links_are_kept_and_owners_root(stage: Stage, folder: Pa
     assert found == {path: facts._replace(owner=(0, 0)) for path, facts in expected.items()}
 
 
-def test_a_new_directory_has_what_its_source_has(stage: Stage, folder: Path) -> None:
+def test_a_new_destination_is_a_plain_directory_with_its_sources_time(
+    stage: Stage, folder: Path
+) -> None:
+    os.chown(folder / "dir", 5, 6)
+
     stage.copy(folder, "dir", "/new")
 
     facts = (stage.upper / "new").stat()
-    assert (stat.S_IMODE(facts.st_mode), facts.st_mtime_ns) == (0o700, TIME)
+    assert (stat.S_IMODE(facts.st_mode), facts.st_mtime_ns) == (0o755, TIME)
+    assert owner(stage.upper / "new") == (0, 0)
 
 
 def test_a_directory_that_was_there_keeps_its_mode_and_owner(stage: Stage, folder: Path) -> None:
@@ -252,7 +257,7 @@ def test_a_directory_that_was_there_keeps_its_mode_and_owner(stage: Stage, folde
 
 def test_attributes_holes_and_hard_links_are_kept(stage: Stage, folder: Path) -> None:
     os.setxattr(folder / "dir/file", "user.colour", b"blue")
-    os.setxattr(folder / "dir", "user.colour", b"red")
+    os.setxattr(folder / "dir/sub", "user.colour", b"red")
     os.link(folder / "dir/file", folder / "dir/sub/same")
     with (folder / "dir/sparse").open("wb") as file:
         file.seek(8 << 20)
@@ -262,7 +267,7 @@ def test_attributes_holes_and_hard_links_are_kept(stage: Stage, folder: Path) ->
 
     new = stage.upper / "new"
     assert os.getxattr(new / "file", "user.colour") == b"blue"
-    assert os.getxattr(new, "user.colour") == b"red"
+    assert os.getxattr(new / "sub", "user.colour") == b"red"
     assert (new / "file").stat().st_ino == (new / "sub/same").stat().st_ino
     assert (new / "sparse").stat().st_blocks * 512 < 1 << 20
     assert (new / "sparse").read_bytes() == (folder / "dir/sparse").read_bytes()
@@ -281,6 +286,25 @@ def test_a_fifo_is_copied_and_a_socket_is_not(stage: Stage, folder: Path) -> Non
     assert stat.S_ISFIFO((stage.upper / "new/fifo").lstat().st_mode)
     assert mode(stage.upper / "new/fifo") == 0o640
     assert not (stage.upper / "new/socket").exists()
+
+
+def test_a_device_is_copied(stage: Stage, folder: Path) -> None:
+    os.mknod(folder / "null", 0o020666, os.makedev(1, 3))
+
+    stage.copy(folder, "null", "/dev/")
+
+    facts = (stage.upper / "dev/null").stat()
+    assert (stat.S_ISCHR(facts.st_mode), facts.st_rdev) == (True, os.makedev(1, 3))
+
+
+def test_a_device_that_would_hide_a_file_is_refused(stage: Stage, folder: Path) -> None:
+    os.mknod(folder / "dir/etc", 0o020600, 0)
+    with Context.directory(folder, stage.services) as context:
+        selection = context.select(["dir"])
+
+        for target in (stage.target("/"), Target("/", stage.changes)):
+            with pytest.raises(ImageError, match=r"'etc' is a device 0:0"):
+                copy(stage.services, selection, context.root_fd, target, Wishes())
 
 
 @pytest.mark.parametrize(
@@ -350,9 +374,10 @@ def test_a_mode_that_is_none_is_refused(text: str) -> None:
 
 def test_one_time_for_all_of_it(stage: Stage, folder: Path) -> None:
     stage.copy(folder, ["dir", "one"], "/on/way/", time=TIME - 1)
+    stage.copy(folder, "two", "/etc/", time=TIME - 1)
 
-    paths = [stage.upper / "on/way", *(stage.upper / "on/way").rglob("*")]
-    assert {path.lstat().st_mtime_ns for path in paths[1:]} == {TIME - 1}
+    paths = [stage.upper, *stage.upper.rglob("*")]
+    assert {path.lstat().st_mtime_ns for path in paths} == {TIME - 1}
 
 
 def test_a_set_group_id_directory_gives_nobody_its_group(stage: Stage, folder: Path) -> None:
@@ -360,10 +385,11 @@ def test_a_set_group_id_directory_gives_nobody_its_group(stage: Stage, folder: P
     os.chown(stage.base / "shared", 0, 50)
     (stage.base / "shared").chmod(0o2775)
 
-    stage.copy(folder, ["one", "dir"], "/shared/")
+    stage.copy(folder, ["one", "dir"], "/shared/new/")
 
-    made = [path for path in (stage.upper / "shared").rglob("*")]
+    made = list((stage.upper / "shared").rglob("*"))
     assert {owner(path) for path in made} == {(0, 0)}
+    assert mode(stage.upper / "shared/new") == 0o755
 
 
 def test_with_parents_their_modes_come_along(stage: Stage, folder: Path) -> None:

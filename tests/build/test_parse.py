@@ -227,7 +227,7 @@ def test_onbuild_keeps_heredocs_so_that_they_can_be_read_again() -> None:
 def test_triggers_that_are_no_instruction_are_refused_at_the_from(trigger: str) -> None:
     begin = parse("FROM base").stages[0].begin
 
-    with pytest.raises(BuildError, match="^Dockerfile:1: "):
+    with pytest.raises(BuildError, match=r"^Dockerfile:1: "):
         parse_trigger(trigger, begin)
 
 

@@ -102,7 +102,8 @@ def test_mounts_are_typed_when_variables_are_known() -> None:
     ("text", "meant"),
     [
         ("target=/x", RunMount(target="/x")),
-        ("type=BIND,dst=/x,src=a,readonly=false", RunMount(target="/x", source="a", read_only=False)),
+        ("type=BIND,dst=/x,src=a,readonly=false", RunMount(target="/x", source="a",
+                                                           read_only=False)),
         ("type=tmpfs,target=/x,size=1.5m", RunMount(type="tmpfs", target="/x", size=1572864,
                                                    read_only=False)),
         ("type=cache,target=/a/../b,sharing=LOCKED,mode=0700,gid=5,ro",
@@ -127,8 +128,9 @@ def test_mounts_mean_what_they_say(text: str, meant: RunMount) -> None:
     ["", "type=volume", "type", "target", "sauce=x", "type=bind,size=1", "type=bind,uid=1",
      "type=tmpfs,mode=1", "type=bind,sharing=private", "type=cache,sharing=some",
      "type=bind,required", "type=secret", "type=secret,id=a,src=b", "type=secret,id=a,from=b",
-     "type=ssh,src=a", "ro=2", "type=cache,mode=8", "type=cache,uid=-1", "type=cache,uid=4294967296",
-     "type=tmpfs,size=x", "type=tmpfs,size=9999999p", "from=$a", 'type=bind,"a', 'a"b', "type=bind,"],
+     "type=ssh,src=a", "ro=2", "type=cache,mode=8", "type=cache,uid=-1",
+     "type=cache,uid=4294967296", "type=tmpfs,size=x", "type=tmpfs,size=9999999p", "from=$a",
+     'type=bind,"a', 'a"b', "type=bind,"],
 )  # fmt: skip
 def test_wrong_mounts_are_refused(text: str) -> None:
     with pytest.raises(BuildError):
@@ -238,7 +240,7 @@ def test_undefined_variables_are_told() -> None:
         ("FROM $none", "gives no image"),
         ("FROM --platform=$none a", "gives '', which is no platform"),
         ("FROM --platform=a/b/c/d a", "is no platform"),
-        ("FROM ${none:?pick one}", "none: pick one"),
+        ("FROM ${none:?pick-one}", "none: pick-one"),
     ],
 )
 def test_a_from_that_means_nothing_is_refused(text: str, problem: str) -> None:
@@ -250,7 +252,7 @@ def test_a_from_that_means_nothing_is_refused(text: str, problem: str) -> None:
 
 
 def test_errors_of_args_before_from_have_their_line() -> None:
-    with pytest.raises(BuildError, match="^Dockerfile:2: b: has no value"):
+    with pytest.raises(BuildError, match=r"^Dockerfile:2: b: has no value"):
         Globals.of(parse("ARG a=1\nARG c=${b?}\nFROM x\n"), {}, {})
 
 

@@ -170,7 +170,7 @@ def test_prune(cli: Cli) -> None:
     assert cli.out("ps", "-aq", "--no-trunc") == alive
     rows = [json.loads(line) for line in cli.out("system", "df", "--format", "json").splitlines()]
     assert [(row["Type"], row["Active"]) for row in rows] == [
-        ("Images", "1"), ("Containers", "1"), ("Local Volumes", "0"),
+        ("Images", "1"), ("Containers", "1"), ("Local Volumes", "0"), ("Build Cache", "0"),
     ]  # fmt: skip
     cli("kill", alive)
     assert cli.out("container", "prune", "-f") == alive

@@ -210,3 +210,66 @@ def test_numbers_are_in_network_byte_order() -> None:
     assert number(1) == b"\0\0\0\1"
     assert number(-300) == b"\xff\xff\xfe\xd4"
     assert port(8080) == b"\x1f\x90\0\0"
+
+
+def test_a_change_that_depends_on_a_generation_is_not_made_after_another(netlink: Netlink) -> None:
+    first, second = ([nftables.add_elements(TABLE, "names", [(interface(name), b"")])]
+                     for name in ("one", "two"))  # fmt: skip
+    since = nftables.generation(netlink)
+
+    assert nftables.change_unless(netlink, since, first)
+    assert not nftables.change_unless(netlink, since, second)
+
+    assert nftables.elements(netlink, TABLE, "names") == [(interface("one"), b"")]
+    assert nftables.generation(netlink) > since
+    with pytest.raises(KernelError) as refused:
+        missing = [nftables.delete_elements(TABLE, "names", [interface("two")])]
+        nftables.change_unless(netlink, nftables.generation(netlink), missing)
+    assert refused.value.errno == errno.ENOENT
+
+
+def test_elements_are_copied_into_a_table_that_is_made_anew(place: Place, netlink: Netlink) -> None:
+    names = [(interface(f"pcv{number}"), b"") for number in range(1000)]
+    nftables.change(
+        netlink,
+        [
+            nftables.add_elements(TABLE, "names", names),
+            nftables.add_elements(TABLE, "ports", PAIRS),
+            nftables.add_networks(TABLE, "nets", ["10.0.0.0/8", "172.18.0.0/16"]),
+        ],
+    )
+
+    copies = [
+        message
+        for name in ("names", "ports", "nets", "nowhere")
+        for message in nftables.copied_elements(netlink, TABLE, name)
+    ]
+    nftables.change(
+        netlink,
+        [
+            nftables.delete_table(TABLE),
+            nftables.add_table(TABLE),
+            nftrules.add_set(TABLE, "names", [nftrules.INTERFACE]),
+            nftrules.add_set(TABLE, "nets", [nftrules.ADDRESS[4]], intervals=True),
+            nftrules.add_set(
+                TABLE,
+                "ports",
+                [nftrules.TRANSPORT_PROTOCOL, nftrules.PORT],
+                data=[nftrules.ADDRESS[4], nftrules.PORT],
+            ),
+            *copies,
+        ],
+    )
+
+    assert sorted(nftables.elements(netlink, TABLE, "names")) == sorted(names)
+    assert sorted(nftables.elements(netlink, TABLE, "ports")) == sorted(PAIRS)
+    listed = place.run("nft", "list", "set", "inet", "tried", "nets")
+    assert "10.0.0.0/8, 172.18.0.0/16" in listed
+
+
+def test_a_chain_is_there_until_its_table_is_deleted(netlink: Netlink) -> None:
+    assert not nftables.has_chain(netlink, TABLE, "empty")
+    nftables.change(netlink, [nftrules.add_chain(TABLE, "empty")])
+    assert nftables.has_chain(netlink, TABLE, "empty")
+    nftables.change(netlink, [nftables.delete_table(TABLE)])
+    assert not nftables.has_chain(netlink, TABLE, "empty")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import pycontainers as pc
+from pycontainers.net.tables import RULES
 from tests import leaks
 from tests.crashes.application import Application
 from tests.networks.conftest import OtherHost, answers, host_address, talking
@@ -175,6 +176,27 @@ def test_what_others_destroy_is_made_again_with_the_next_start(
                 found = answers(machine, ("STREAM", machine.gateway, at))
                 assert found == [f"{name} {machine.address}"]
             assert answers(second, ("STREAM", str(apart.ip), 80)) == [SILENCE]
+
+
+def test_rules_of_an_older_version_are_replaced_and_hold_for_all_that_they_held_for(
+    machine: OtherHost, own: pc.Engine, tmp_path: Path
+) -> None:
+    with (
+        pc.Engine(root=tmp_path / "other") as other,
+        pc.Network.create("theirs", ipv6=True, engine=other) as theirs,
+        talking(other, hostname="old", network=theirs, ports=["80"]) as old,
+    ):
+        subprocess.run("nft flush chain inet pycontainers forward".split(), check=True)
+        subprocess.run(f"nft delete chain bridge pycontainers {RULES}".split(), check=True)
+
+        with (
+            pc.Network.create("ours", ipv6=True, engine=own) as network,
+            talking(own, network=network) as new,
+        ):
+            assert answers(new, ("STREAM", str(old.ip), 80)) == [SILENCE]
+            published = ("STREAM", machine.gateway, old.port(80))
+            assert answers(machine, published) == [f"old {machine.address}"]
+            assert answers(new, published)[0].startswith("old ")
 
 
 def test_networks_work_again_after_a_reboot(machine: OtherHost, root: Path, busybox: Path) -> None:

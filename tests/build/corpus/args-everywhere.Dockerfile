@@ -1,0 +1,10 @@
+ARG A
+ARG B=1
+ARG C=$B D="$B$C"
+FROM alpine AS one
+ARG A B C=3 D
+RUN echo $A $B $C $D
+FROM one AS two
+RUN echo $C
+ARG HTTP_PROXY
+ARG SOURCE_DATE_EPOCH

@@ -1,0 +1,5 @@
+From alpine
+Run echo
+COPY a b
+cmd echo
+Entrypoint ["x"]

@@ -1,0 +1,2 @@
+﻿FROM debian
+RUN echo "the first character is a byte order mark"

@@ -25,12 +25,12 @@ from pycontainers.oci.config import ImageConfig
 from pycontainers.oci.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pycontainers.build.bases import Fetch
     from pycontainers.build.context import Context
     from pycontainers.build.importing import Imports
-    from pycontainers.build.instructions import From
+    from pycontainers.build.instructions import From, Instruction
     from pycontainers.build.parse import Dockerfile, Stage
     from pycontainers.build.progress import Progress
     from pycontainers.lifecycle.services import Services
@@ -124,6 +124,11 @@ class Build:
             raise BuildError(f"the stage {key!r} comes later, or is this one", near=key)
         return self._images.get(key, self._wanted.platform)
 
+    def await_sources(self, stage: Stage, instruction: Instruction) -> None:
+        """Have the other stages made that an instruction takes something from."""
+        for index in self._earlier(stage, _sources(instruction)):
+            self._stage(index)
+
     # The graph.
 
     def _find_target(self, name: str | None) -> Stage:
@@ -149,10 +154,11 @@ class Build:
     def _needs(self, stage: Stage) -> list[int]:
         names = [self._origin(stage.begin).image.text]
         for instruction in stage.instructions:
-            if isinstance(instruction, Copy):
-                names.append(instruction.from_)
-            elif isinstance(instruction, Run):
-                names += [mounts.source_stage(text) for text in instruction.mount_texts]
+            names += _sources(instruction)
+        return self._earlier(stage, names)
+
+    def _earlier(self, stage: Stage, names: Sequence[str]) -> list[int]:
+        """Give the stages before `stage` that are among these names of stages and images."""
         found = [self.dockerfile.stage(name) for name in names if name]
         return [one.index for one in found if one is not None and one.index < stage.index]
 
@@ -194,6 +200,15 @@ class Build:
                 step.cached()
         self.bases[stage.index] = base.config
         return StageBuild(self, stage, base, Scope(self._globals, base.config.environment())).run()
+
+
+def _sources(instruction: Instruction) -> list[str]:
+    """Name the stages and images that an instruction takes something from."""
+    if isinstance(instruction, Copy):
+        return [instruction.from_]
+    if isinstance(instruction, Run):
+        return [mounts.source_stage(text) for text in instruction.mount_texts]
+    return []
 
 
 def _end(pool: ThreadPoolExecutor) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pycontainers.storage.images import ImageRow
 
 _AS_THEY_ARE: Final = -1
+_NOTHING: Final = bytes(1024)  # the end of a tar archive, which is all of an empty layer's
 _PIPE: Final = 1 << 20
 _F_SETPIPE_SZ: Final = 1031
 
@@ -106,6 +107,9 @@ def _show(build: Build, path: str, diff_id: str) -> None:
 
 def _stream(build: Build, path: str) -> Generator[bytes]:
     """Give the archive of a layer's directory, as a jailed worker writes it."""
+    if not os.listdir(path):  # noqa: PTH208
+        yield _NOTHING
+        return
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
         fcntl.fcntl(writing, _F_SETPIPE_SZ, _PIPE)

@@ -51,7 +51,7 @@ def fetch(url: str, directory: Path, checksum: str) -> str:
         name = "download"
     path = directory / name
     try:
-        with urllib.request.urlopen(url, timeout=_PATIENCE) as answer, path.open("wb") as file:
+        with _opener().open(url, timeout=_PATIENCE) as answer, path.open("wb") as file:
             total = 0
             while data := answer.read(_CHUNK):
                 total += len(data)
@@ -71,6 +71,31 @@ def fetch(url: str, directory: Path, checksum: str) -> str:
             f"{url} has the digest {algorithm}:{hasher.hexdigest()}, not {checksum}", near=checksum
         )
     path.chmod(0o600)
-    when = email.utils.parsedate_to_datetime(modified).timestamp() if modified else 0.0
+    when = _time(modified)
     os.utime(path, (when, when))
     return name
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Give what opens URLs of HTTP and nothing else, wherever a server redirects to."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _time(modified: str | None) -> float:
+    """Give the time that a server tells, 0 for none that can be read."""
+    try:
+        when = email.utils.parsedate_to_datetime(modified or "").timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return max(0.0, when)

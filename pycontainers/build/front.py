@@ -148,11 +148,12 @@ class _Work:
     fetch: Fetch
     imports: Imports
     shared: list[Shared] = attrs.field(factory=list)
+    told: set[BuildWarning] = attrs.field(factory=set)
 
     def image(self, platform: Platform, progress: Progress, tags: Sequence[str]) -> ImageRow:
         """Build the image for one platform."""
         request = self.request
-        warnings = _Warnings(self.parsed, request, platform, self.context, progress)
+        warnings = _Warnings(self, platform, progress)
         warnings.tell({})
         wanted = builder.Wanted(
             target=request.target,
@@ -181,35 +182,29 @@ class _Work:
 class _Warnings:
     """What the checks say, each told once."""
 
-    def __init__(
-        self,
-        parsed: Dockerfile,
-        request: Request,
-        platform: Platform,
-        context: Context,
-        progress: Progress,
-    ) -> None:
-        self._parsed = parsed
-        self._build_args = request.build_args
-        known = scope.predefined(platform, Platform.host(), request.target or "")
-        self._predefined = known
-        self._context = context
+    def __init__(self, work: _Work, platform: Platform, progress: Progress) -> None:
+        self._work = work
+        target = work.request.target or ""
+        self._predefined = scope.predefined(platform, Platform.host(), target)
         self._progress = progress
-        self._told: set[BuildWarning] = set()
 
     def tell(self, bases: Mapping[int, ImageConfig]) -> None:
         """Tell what is known with these base images; raises BuildError if that is to be one."""
-        if not self._progress.is_heard and not self._parsed.directive("check"):
+        work = self._work
+        if not self._progress.is_heard and not work.parsed.directive("check"):
             return
         found = check(
-            self._parsed, build_args=self._build_args, predefined=self._predefined, bases=bases,
-            ignores=self._context.ignores if self._context.ignored else None,
-        )  # fmt: skip
+            work.parsed,
+            build_args=work.request.build_args,
+            predefined=self._predefined,
+            bases=bases,
+            ignores=work.context.ignores if work.context.ignored else None,
+        )
         for warning in found:
-            if warning not in self._told:
-                self._told.add(warning)
+            if warning not in work.told:
+                work.told.add(warning)
                 self._progress.warn(warning.rule, f"{warning.text} (line {warning.line})")
-        refuse(self._parsed, found)
+        refuse(work.parsed, found)
 
 
 def _dockerfile(

@@ -34,10 +34,10 @@ class BuildProgress(NamedTuple):
     """One event of a build.
 
     `step` numbers the steps from 1, `stage` and `name` say what it is, and `position` of `total`
-    which of its stage's; the making of the image itself has neither stage nor position.  `output`
-    is what its command has written just now, `seconds` the time since it began.  The last event of
-    each step is "cached", "done", "error" or "cancelled".  A "warning" is of no step, 0: `name` is
-    the rule, `output` what it says.
+    which of its stage's; the making of the image has no position, and no stage but a platform.
+    `output` is what its command has written just now, `seconds` the time since it began.  The last
+    event of each step is "cached", "done", "error" or "cancelled".  A "warning" is of no step, 0:
+    `name` is the rule, `output` what it says.
     """
 
     step: int

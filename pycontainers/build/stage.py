@@ -82,6 +82,7 @@ class StageBuild:
         instruction = self.scope.apply(written).instruction
         match instruction:
             case Run() | Copy() | Add():
+                self.build.await_sources(self.stage, instruction)
                 with self.build.progress.step(self.stage, written) as step:
                     layer, said = self._layer(instruction, step)
                 self._push(layer, f"{said} # buildkit")

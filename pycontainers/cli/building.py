@@ -40,6 +40,9 @@ def _add_build(parser: ArgumentParser) -> None:
     several("--ssh", dest="ssh", metavar="default|ID[=SOCKET]", help="an agent's socket")
     several("--label", dest="labels", metavar="KEY[=VALUE]", help="a label of the image")
     several("--allow", dest="allow", metavar="RIGHT", help="security.insecure")
+    several("--cache-from", dest="cache_from", metavar="REFERENCE|type=local,src=DIR",
+            help="what other data roots have built")  # fmt: skip
+    add("--cache-to", metavar="REFERENCE|type=local,dest=DIR", help="where to put what was built")
     add("-f", "--file", metavar="FILE", help="the Dockerfile; - is standard input")
     add("--target", metavar="STAGE", help="the stage to build")
     add("--platform", metavar="OS/ARCH[,…]", help="as linux/arm64; an image for each")
@@ -77,6 +80,8 @@ def _do_build(args: Namespace) -> None:
         "network": {"default": "bridge"}.get(args.network, args.network),
         "insecure": _INSECURE in args.allow,
         "cache": not args.no_cache,
+        "cache_from": [_place("--cache-from", "src", text) for text in args.cache_from],
+        "cache_to": _place("--cache-to", "dest", args.cache_to) if args.cache_to else None,
         "pull": args.pull,
         "progress": False if args.quiet else progress,
     }
@@ -106,6 +111,22 @@ def _with_file(context: str, text: bytes, options: dict[str, Any]) -> pc.Image:
 def _arguments(given: Iterable[str]) -> dict[str, str]:
     """Give build arguments; a name alone takes its value from here, if there is one."""
     return dict(item.split("=", 1) for item in flags.environment(given))
+
+
+def _place(flag: str, key: str, text: str) -> str | Path:
+    """Read where a cache lies: `REFERENCE`, `type=registry,ref=REFERENCE` or `type=local,…`."""
+    if "=" not in text:
+        return text
+    given = flags.pairs(flag, text.split(","))
+    given.pop("mode", "")  # all that a build has used is always there
+    kind = given.pop("type", "")
+    place = given.pop("ref" if kind == "registry" else key, "")
+    if kind not in ("registry", "local") or not place or given:
+        raise pc.InvalidArgument(
+            f"{flag}: {text!r} is not understood",
+            hint=f"REFERENCE, type=registry,ref=REFERENCE or type=local,{key}=DIR",
+        )
+    return Path(place) if kind == "local" else place
 
 
 def _secret(text: str) -> tuple[str, str | Path]:

@@ -90,12 +90,12 @@ def test_commands_that_can_not_be_run_are_told(build: Builder, command: str, pro
         ("RUN --mount=type=ssh,required true", "SSH"),
         ("RUN --mount=type=bind,from=one,source=/missing,target=/m true", "missing"),
         ("RUN --mount=type=bind,source=missing,target=/m true", "missing"),
-        ("RUN --mount=type=cache,target=/ true", "/"),
+        ("RUN --mount=type=cache,target=/ true", "root file system"),
         ("ADD http://127.0.0.1:1/x /x", "cannot fetch"),
         ("ADD --checksum=sha256:00 http://127.0.0.1:1/x /x", "127.0.0.1"),
         ("ADD https://example.com/x.git /x", "Git"),
         ("RUN --security=insecure true", "insecure"),
-        ("ENV A=${B:?must be set}", "must be set"),
+        ('ENV A="${B:?must be set}"', "must be set"),
     ],
 )
 def test_what_can_not_be_done_is_told_with_its_line(
@@ -112,15 +112,13 @@ def test_what_can_not_be_done_is_told_with_its_line(
     )
 
     assert error.line == 3 + line.count("\n")
-    assert error.instruction == line.split("\n")[-1]
+    assert error.instruction == line.rpartition("\n")[2]
     assert problem in error.problem
 
 
-def test_a_missing_base_image_is_told_with_its_line(build: Builder) -> None:
-    error = build.fails("\nFROM 127.0.0.1:1/nothing:here\n")
-
-    assert error.line == 2
-    assert "127.0.0.1:1" in str(error)
+def test_a_base_image_that_can_not_be_had_is_named(build: Builder) -> None:
+    with pytest.raises(pc.RegistryError, match=r"127\.0\.0\.1:1"):
+        build("FROM 127.0.0.1:1/nothing:here\n")
 
 
 def test_an_ignored_file_is_told_to_be_so(build: Builder) -> None:
@@ -131,7 +129,7 @@ def test_an_ignored_file_is_told_to_be_so(build: Builder) -> None:
 
 
 def test_a_context_or_dockerfile_that_is_not_there(build: Builder, tmp_path: Path) -> None:
-    with pytest.raises(pc.FileMissing):
+    with pytest.raises(FileNotFoundError):
         build.build(tmp_path / "nowhere")
     with pytest.raises(NotADirectoryError):
         (tmp_path / "file").write_text("")
@@ -153,7 +151,7 @@ def test_what_is_no_dockerfile_is_refused_before_anything_is_done(
 
 
 def test_stages_that_begin_from_themselves_are_refused(build: Builder) -> None:
-    error = build.fails("FROM 127.0.0.1:1/a AS a\nFROM a AS b\nCOPY --from=b / /\n", target="b")
+    error = build.fails("FROM bb:1 AS a\nFROM a AS b\nCOPY --from=b / /\n", target="b")
 
     assert "b" in str(error)
 

@@ -1,4 +1,4 @@
-"""Dockerfiles, contexts and commands that want out of their build: nothing of the host is reached."""
+"""Dockerfiles, contexts and commands that want out of their build: none gets to the host."""
 
 from __future__ import annotations
 
@@ -66,7 +66,6 @@ def test_nothing_outside_the_context_is_read(build: Builder, outside: Path, line
         built = build(HEAD + line.format(outside=outside) + "\n")
 
         assert SECRET not in built.output
-        assert built.sh(f'grep -rlsF "{SECRET}" / --exclude-dir proc 2>&1 || true') == "" or True
         assert SECRET not in built.sh("cat /x/* /x/*/* 2>/dev/null || true")
 
 
@@ -122,7 +121,8 @@ def test_an_added_archive_leads_nowhere(build: Builder, outside: Path, entries: 
         "RUN ln -s {outside} /out\n|COPY --from=one /out/file /x/",
         "RUN ln -s ../../../../../../..{outside} /out\n|COPY --from=one /out/ /x/",
         "RUN ln -s /proc/1/root /out\n|COPY --from=one /out{outside}/file /x/",
-        "RUN ln -s {outside} /out\n|RUN --mount=type=bind,from=one,source=/out,target=/x cat /x/file",
+        "RUN ln -s {outside} /out\n|"
+        "RUN --mount=type=bind,from=one,source=/out,target=/x cat /x/file",
         "RUN ln -s {outside} /out\n|"
         "RUN --mount=type=bind,from=one,source=/out,target=/x,rw echo x > /x/file",
         "RUN ln -s {outside} /x\n|WORKDIR /nothing",
@@ -224,7 +224,7 @@ def test_a_command_can_not_reach_the_host(build: Builder, outside: Path) -> None
 
     assert built.output.count("denied") + built.output.count("not permitted") >= 2
     assert "alive" in built.output
-    assert "file" not in built.output.replace("No such file", "")
+    assert "\nfile\n" not in f"\n{built.output}"
 
 
 def test_a_fork_bomb_ends_with_the_build(build: Builder) -> None:
@@ -246,22 +246,9 @@ def test_what_a_command_leaves_running_ends_with_it(build: Builder) -> None:
     assert "late" not in built.output
 
 
-def test_devices_and_set_user_id_files_of_a_build_are_as_in_any_image(build: Builder) -> None:
-    built = build(
-        HEAD + "RUN mknod /null c 1 3; cp /bin/busybox /su; chmod 4755 /su; ls -l /null\n"
-    )
-
-    assert built.sh("stat -c %a /su") == "4755\n"
-
-
-def test_a_layer_can_not_forge_overlays_attributes(build: Builder) -> None:
-    built = build(
-        HEAD
-        + "RUN mkdir /etc2 && touch /etc2/.wh.passwd /etc2/.wh..wh..opq; true\nRUN ls -a /etc2\n"
-    )
-
-    again = pc.Image.resolve(built.image, build.engine)
-    assert again.run(["ls", "/etc/passwd"]).ok
+def test_a_command_can_not_forge_whiteouts(build: Builder) -> None:
+    with pytest.raises(pc.ImageError, match=r"\.wh\.passwd"):
+        build(HEAD + "RUN mkdir /d && touch /d/.wh.passwd\n")
 
 
 # Sizes.
@@ -288,15 +275,13 @@ def test_an_environment_that_execve_can_not_take_is_told(build: Builder) -> None
     assert error.line == 3
 
 
-def test_many_layers_are_refused_with_a_reason_or_work(build: Builder) -> None:
-    text = HEAD + "".join(f"WORKDIR /d{n}\n" for n in range(130))
+def test_more_layers_than_docker_can_have(build: Builder) -> None:
+    text = HEAD + "".join(f"COPY --link a /d{n}\n" for n in range(130)) + "RUN cat /d0 /d129\n"
 
-    try:
-        built = build(text)
-    except pc.BuildError as error:
-        assert "layers" in str(error)
-        return
-    assert built.sh("ls -d /d129") == "/d129\n"
+    built = build(text, {"a": "1"})
+
+    assert built.output.startswith("11")
+    assert built.sh("cat /d0 /d129") == "11"
 
 
 def test_odd_names_come_through(build: Builder) -> None:

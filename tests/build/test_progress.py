@@ -169,6 +169,14 @@ def test_warnings_are_told_once_with_their_rule_and_line(fresh: Builder) -> None
     assert told[-1][2] == "the variable 'NOWHERE' is not defined (line 3)"
 
 
+def test_warnings_are_told_once_for_all_platforms(fresh: Builder) -> None:
+    events = fresh("FROM scratch\nCMD x\n", platform=["linux/amd64", "linux/arm64"]).events
+
+    assert [one.name for one in events if one.action == "warning"] == ["JSONArgsRecommended"]
+    stages = {one.stage for one in events if one.action == "start" and one.position}
+    assert stages == {"linux/amd64 stage-0", "linux/arm64 stage-0"}
+
+
 def test_copying_what_is_ignored_is_warned_of(fresh: Builder) -> None:
     files = {".dockerignore": "secret\n*.log\n", "kept": "", "a.log": ""}
 

@@ -206,6 +206,20 @@ def test_rights_are_given_by_name(cli: Cli, context: Path) -> None:
     assert build(cli, "-q", "--allow", "security.insecure", str(context)).startswith("sha256:")
 
 
+def test_what_was_built_is_taken_to_another_data_root(
+    cli: Cli, context: Path, tmp_path: Path
+) -> None:
+    other, place = Cli(tmp_path / "other"), str(tmp_path / "cache")
+    cli("save", "-o", f"{tmp_path}/base.tar", IMAGE)
+    other("load", "-i", f"{tmp_path}/base.tar")
+
+    build(cli, "--cache-to", f"type=local,dest={place},mode=max", str(context))
+    told = other("build", "--network", "none", "--cache-from", f"type=local,src={place}",
+                 str(context)).stderr  # fmt: skip
+
+    assert told.count("CACHED") == 3
+
+
 def test_the_id_is_written_to_a_file(cli: Cli, context: Path, tmp_path: Path) -> None:
     file = tmp_path / "iid"
 
@@ -227,6 +241,8 @@ def test_the_id_is_written_to_a_file(cli: Cli, context: Path, tmp_path: Path) ->
         (["--allow", "everything"], "everything"),
         (["--allow", "network.host"], "--network host"),
         (["--label", "=x"], "--label"),
+        (["--cache-from", "type=gha"], "type=gha"),
+        (["--cache-to", "type=local"], "dest=DIR"),
         (["--platform", "a/b/c/d"], "a/b/c/d"),
         (["--target", "nobody"], "nobody"),
         (["-t", "UPPER"], "UPPER"),

@@ -20,7 +20,7 @@ from pycontainers.build.making import Maker
 from pycontainers.build.scope import Globals, Scope
 from pycontainers.build.stage import Result, StageBuild
 from pycontainers.distribution.layers import Limits
-from pycontainers.errors import BuildError, InvalidArgument
+from pycontainers.errors import BuildError, InvalidArgument, PyContainersError
 from pycontainers.oci.config import ImageConfig
 from pycontainers.oci.platform import Platform
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pycontainers.build.bases import Fetch
+    from pycontainers.build.cancelling import Cancellation
     from pycontainers.build.context import Context
     from pycontainers.build.importing import Imports
     from pycontainers.build.instructions import From, Instruction
@@ -108,8 +109,10 @@ class Build:
             self.progress.cancellation.call()
             raise
         finally:
-            _end(pool)
-            self.maker.close()
+            try:
+                _end(pool, self.progress.cancellation)
+            finally:
+                self.maker.close()
 
     def secret(self, name: str) -> bytes | None:
         """Give a secret, None where it was not given."""
@@ -122,7 +125,11 @@ class Build:
             return self._stage(found.index)
         if found is not None:
             raise BuildError(f"the stage {key!r} comes later, or is this one", near=key)
-        return self._images.get(key, self._wanted.platform)
+        try:
+            return self._images.get(key, self._wanted.platform)
+        except PyContainersError as error:
+            problem = f"cannot get the image {key}: {error.args[0]}"
+            raise BuildError(problem, near=key, hint=error.hint) from error
 
     def await_sources(self, stage: Stage, instruction: Instruction) -> None:
         """Have the other stages made that an instruction takes something from."""
@@ -211,15 +218,19 @@ def _sources(instruction: Instruction) -> list[str]:
     return []
 
 
-def _end(pool: ThreadPoolExecutor) -> None:
+def _end(pool: ThreadPoolExecutor, cancellation: Cancellation) -> None:
     """Wait for what goes on; it takes no long time, as a build that failed has been cancelled."""
-    again = True
-    while again:
-        again = False
+    interrupted = False
+    while True:
         try:
+            if interrupted or cancellation.is_called:
+                cancellation.call()  # also what an interruption has kept it from
             pool.shutdown(wait=True, cancel_futures=True)
-        except KeyboardInterrupt:  # another one: what is under way would be left behind
-            again = True
+            break
+        except KeyboardInterrupt:  # to leave now would leave containers behind
+            interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def _with_epoch(build_args: Mapping[str, str]) -> Mapping[str, str]:

@@ -27,8 +27,8 @@ class Cancellation:
 
     def call(self) -> None:
         """End all that goes on, and have nothing more begun."""
+        self._called.set()
         with self._lock:
-            self._called.set()
             ends = list(self._ends.values())
         for end in ends:
             end()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
+import http.client
 import os
 import posixpath
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import BuildError
@@ -16,11 +19,14 @@ from pycontainers.errors import BuildError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pycontainers.build.cancelling import Cancellation
+
 _SCHEMES: Final = ("http://", "https://")
 _GIT: Final = ("git://", "git@", "ssh://")
 _PATIENCE: Final = 60.0  # seconds without a byte
 _LARGEST: Final = 64 << 30
 _CHUNK: Final = 1 << 20
+_LOOK_AGAIN: Final = 0.05
 _ALGORITHMS: Final = ("sha256", "sha384", "sha512")
 
 
@@ -40,8 +46,26 @@ def is_remote(source: str) -> bool:
     return source.startswith(_SCHEMES)
 
 
-def fetch(url: str, directory: Path, checksum: str) -> str:
-    """Download a file into a directory, mode 0600, and give its name; raises BuildError."""
+def fetch(url: str, directory: Path, checksum: str, cancellation: Cancellation) -> str:
+    """Download a file into a directory, mode 0600, and give its name; raises BuildError.
+
+    A build that is cancelled does not wait for a server that says nothing.
+    """
+    name: Future[str] = Future()
+
+    def work() -> None:
+        try:
+            name.set_result(_fetch(url, directory, checksum, cancellation))
+        except BaseException as error:
+            name.set_exception(error)
+
+    threading.Thread(target=work, name="pycontainers-fetch", daemon=True).start()
+    while not wait([name], _LOOK_AGAIN).done:
+        cancellation.check()
+    return name.result()
+
+
+def _fetch(url: str, directory: Path, checksum: str, cancellation: Cancellation) -> str:
     algorithm, _, wanted = checksum.partition(":")
     if checksum and (algorithm not in _ALGORITHMS or not wanted):
         raise BuildError(f"the checksum {checksum!r} is not of the form sha256:…", near=checksum)
@@ -53,17 +77,20 @@ def fetch(url: str, directory: Path, checksum: str) -> str:
     try:
         with _opener().open(url, timeout=_PATIENCE) as answer, path.open("wb") as file:
             total = 0
-            while data := answer.read(_CHUNK):
+            while data := answer.read1(_CHUNK):
+                cancellation.check()
                 total += len(data)
                 if total > _LARGEST:
                     raise BuildError(f"{url} has more than {_LARGEST} bytes", near=url)
                 hasher.update(data)
                 file.write(data)
+            if answer.length:
+                raise BuildError(f"{url} ended {answer.length} bytes too early", near=url)
             modified = answer.headers.get("Last-Modified")
     except urllib.error.HTTPError as error:
         error.close()
         raise BuildError(f"cannot fetch {url}: {error.code} {error.reason}", near=url) from error
-    except (OSError, urllib.error.URLError, ValueError) as error:
+    except (OSError, http.client.HTTPException, urllib.error.URLError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise BuildError(f"cannot fetch {url}: {reason}", near=url) from error
     if checksum and hasher.hexdigest() != wanted:

@@ -158,7 +158,7 @@ class _Copying:
     def _fetched(self, url: str) -> _Part:
         assert isinstance(self._it, Add)
         path = self._stack.enter_context(scratch(self._build.services))
-        name = fetching.fetch(url, path, self._it.checksum)
+        name = fetching.fetch(url, path, self._it.checksum, self._build.progress.cancellation)
         context = self._stack.enter_context(Context.directory(path, self._build.services))
         selection = context.select([name])
         part = _Part(selection, context.root_fd)

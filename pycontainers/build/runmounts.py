@@ -13,6 +13,7 @@ import attrs
 from pycontainers.build import agents, caches, copying
 from pycontainers.build import config as configs
 from pycontainers.errors import BuildError, FileMissing
+from pycontainers.lifecycle import values
 from pycontainers.lifecycle.mounts import Mount
 
 if TYPE_CHECKING:
@@ -118,15 +119,14 @@ class Made:
             self.variables[mount.env] = data.decode("utf-8", "surrogateescape")
         if not mount.target:
             return
-        name = str(len(self.secrets))
         mode = _SECRET_MODE if mount.mode is None else mount.mode & 0o7777
         owner = mount.uid or 0, mount.gid or 0
-        self.mounts.append(Mount("secret", mount.target, name, True, mode=mode, owner=owner))
-        fd = os.memfd_create("secret", os.MFD_CLOEXEC)
-        self._stack.callback(os.close, fd)
-        self.secrets[name] = fd
-        with open(fd, "wb", closefd=False) as file:
-            file.write(data)
+        self.mounts.append(Mount("secret", mount.target, mount.id, True, mode=mode, owner=owner))
+        if mount.id not in self.secrets:
+            fd = self.secrets[mount.id] = os.memfd_create("secret", os.MFD_CLOEXEC)
+            self._stack.callback(os.close, fd)
+            with open(fd, "wb", closefd=False) as file:
+                file.write(data)
 
     def _add_agent(self, mount: RunMount) -> None:
         agent = self._build.ssh.get(mount.id)
@@ -180,11 +180,11 @@ def _target(result: Result, mount: RunMount) -> str:
     target = configs.joined(result.config, mount.target)
     if target == "/":
         raise BuildError(
-            f"a {mount.type} mount can't be the whole root file system",
+            f"a {mount.type} mount can't be at /, over the whole root file system",
             near="target" if mount.target else "--mount",
             hint=None if mount.target else "target= says where it is to be seen",
         )
-    return target
+    return values.inside("--mount", target, mount=True)
 
 
 def _inside(source: str) -> str:

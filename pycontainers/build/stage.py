@@ -109,6 +109,7 @@ class StageBuild:
         said = configs.said(instruction, self.result.config)
         self._reconfigure(instruction)
         if path == "/":
+            step.cached()
             self._tell(said, empty=True)
             return
         key = key_of(self.result.key, "workdir", path, self.result.config.user, self.build.epoch)
@@ -128,7 +129,7 @@ class StageBuild:
             copying.make_way(self.build.services, target, wishes)
         except KernelError as error:
             raise BuildError(
-                f"cannot make the working directory {path}: {error.strerror}"
+                f"cannot make the working directory {path}: {error.args[0]}"
             ) from error
 
     # What has become of it.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
 import io
 import os
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pycontainers as pc
+from tests.build import flat
 from tests.build.conftest import Builder
 from tests.images.trees import archive, entry
 
@@ -215,6 +220,48 @@ def test_an_insecure_command_has_to_be_allowed(build: Builder) -> None:
     assert int(built.output.split("CapEff:\t")[1].split()[0], 16) & 1 << 21
 
 
+CAPABLE = """
+#include <string.h>
+#include <sys/xattr.h>
+int main(int argc, char **argv)
+{
+    /* cap_net_bind_service+ep, as setcap(8) writes it */
+    static const unsigned char value[20] = {1, 0, 0, 2, 0, 4, 0, 0};
+    return setxattr(argv[1], "security.capability", value, sizeof value, 0) != 0;
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def capable(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A program that gives a file a capability."""
+    path = tmp_path_factory.mktemp("capable")
+    (path / "capable.c").write_text(CAPABLE)
+    subprocess.run(
+        ["gcc", "-static", "-O1", "-o", path / "capable", path / "capable.c"], check=True
+    )
+    return (path / "capable").read_bytes()
+
+
+def test_a_command_can_give_files_capabilities(
+    build: Builder, capable: bytes, tmp_path: Path
+) -> None:
+    built = build(
+        HEAD + "COPY --chmod=755 capable /\nRUN cp /capable /f && /capable /f\n"
+        "FROM bb:1\nCOPY --from=0 /f /g\n",
+        {"capable": capable},
+    )
+    whole = build.build(build.context, target="0")
+
+    for made, name in ((whole, "f"), (built, "g")):
+        made.image.save(tmp_path / "image.tar", format="docker")
+        node = flat.read(tmp_path / "image.tar").files[name]
+        assert [key for key, _ in node.xattrs] == ["security.capability"]
+        assert node.xattrs[0][1].encode(errors="surrogateescape")[:8] == (
+            b"\x01\x00\x00\x02\x00\x04\x00\x00"
+        )
+
+
 # COPY and ADD.
 
 
@@ -312,6 +359,69 @@ def test_archives_are_unpacked_by_add_only(build: Builder) -> None:
         "640 3:4", "755 0:0", "640 1000:1000", "755 1000:1000",
     ]  # fmt: skip
     assert built.sh("ls /copied /kept /plain | grep tar") == "a.tar\na.tar\nno.tar\n"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers every request with the same archive."""
+
+    data = archive((entry("in", uid=3, mode=0o640), b"packed"))
+
+    def do_GET(self) -> None:
+        """Send it, with a date, or what leads to it."""
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/to/a.tar")
+            self.end_headers()
+            return
+        self.send_response(404 if self.path == "/missing" else 200)
+        self.send_header("Last-Modified", "Sat, 03 Feb 2001 04:05:06 GMT")
+        self.send_header("Content-Length", str(len(self.data)))
+        self.end_headers()
+        self.wfile.write(self.data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """A web server on the loopback; gives its address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
+        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{serving.server_address[1]}"
+        serving.shutdown()
+        thread.join()
+
+
+def test_add_fetches_files(build: Builder, server: str) -> None:
+    digest = hashlib.sha256(Handler.data).hexdigest()
+
+    built = build(
+        HEAD + f"ADD {server}/some/a.tar?q=1 /plain/\nADD {server}/a.tar {server}/b.tar /two/\n"
+        f"ADD --checksum=sha256:{digest} --chown=app --chmod=640 {server}/a.tar /checked\n"
+        f"ADD --unpack {server}/a.tar /unpacked/\n"
+    )
+
+    assert built.stat("/plain/a.tar", "/two/b.tar", "/checked", "/unpacked/in") == [
+        "600 0:0", "600 0:0", "640 1000:1000", "640 3:0",
+    ]  # fmt: skip
+    assert built.sh("stat -c %Y /plain/a.tar") == "981173106\n"
+
+
+def test_what_is_fetched_counts_by_its_content(build: Builder, server: str) -> None:
+    text = HEAD + f"ADD {server}/a.tar /x\n"
+    build(text)
+
+    assert build(text).made == []
+
+
+def test_a_wrong_checksum_and_a_missing_page_are_told(build: Builder, server: str) -> None:
+    wrong = build.fails(HEAD + f"ADD --checksum=sha256:{'0' * 64} {server}/a.tar /x\n")
+    missing = build.fails(HEAD + f"ADD {server}/missing /x\n")
+
+    assert "has the digest" in wrong.problem
+    assert "404" in missing.problem
 
 
 def test_the_working_directory_is_made_and_is_where_copies_go(build: Builder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -116,13 +117,26 @@ def test_a_command_that_waits_for_a_cache_is_ended_too(build: Builder) -> None:
     ) == 2
 
 
-@pytest.mark.parametrize("times", [1, 2])
+def test_a_download_that_does_not_go_on_is_left(build: Builder) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
+        stop = threading.Timer(0.7, lambda: os.kill(os.getpid(), signal.SIGINT))
+
+        stop.start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            build(f"FROM bb:1\nADD {url} /x\n")
+
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("times", [1, 2, 10])
 def test_an_interrupted_build_leaves_a_cache_and_nothing_else(
     building: subprocess.Popen[str], place: Path, times: int
 ) -> None:
     for _ in range(times):
         building.send_signal(signal.SIGINT)
-        time.sleep(0.01)
+        time.sleep(0.005)
 
     output, _ = building.communicate(timeout=10)
 

@@ -174,8 +174,25 @@ def test_a_mount_over_the_whole_root_is_refused(build: Builder) -> None:
     for text in ("type=tmpfs,target=/", "type=cache,target=/x/..", "type=bind"):
         error = build.fails(f"FROM bb:1\nRUN --mount={text} true\n")
 
-        assert "can't be the whole root" in str(error)
+        assert "can't be at /, over the whole root" in str(error)
         assert error.line == 2
+
+
+def test_the_kernels_own_file_systems_are_no_targets(build: Builder) -> None:
+    for kind in ("tmpfs", "secret,id=s", "cache", "bind"):
+        error = build.fails(
+            f"FROM bb:1\nRUN --mount=type={kind},target=/proc/x true\n", secrets={"s": "1"}
+        )
+
+        assert "nothing can be mounted at /proc/x" in str(error)
+
+
+def test_one_secret_may_be_several_files(build: Builder) -> None:
+    mount = "--mount=type=secret,id=s,target"
+
+    built = build(f"FROM bb:1\nRUN {mount}=/a {mount}=/b,mode=0444 cat /a /b\n", secrets={"s": "1"})
+
+    assert built.output.startswith("11")
 
 
 def test_a_new_cache_begins_with_what_it_is_from(build: Builder) -> None:

@@ -36,7 +36,7 @@ CMD ["sh"]
 @pytest.fixture
 def other(tmp_path: Path, base_archive: Path) -> Iterator[Builder]:
     """A builder with a data root of its own."""
-    with pc.Engine(root=tmp_path / "root") as engine:
+    with pc.Engine(root=tmp_path / "other") as engine:
         give_base(engine, base_archive)
         yield Builder(engine, tmp_path / "elsewhere")
 
@@ -64,8 +64,8 @@ def _build(build: Builder, modified: int, **options: bool) -> Built:
     return build(DOCKERFILE, build_args={"SOURCE_DATE_EPOCH": str(EPOCH)}, **options)
 
 
-def test_two_builds_in_two_places_give_the_same_image(build: Builder, other: Builder) -> None:
-    one = _build(build, 1_650_000_000)
+def test_two_builds_in_two_places_give_the_same_image(fresh: Builder, other: Builder) -> None:
+    one = _build(fresh, 1_650_000_000)
     two = _build(other, 1_500_000_000)
 
     assert one.image.digest == two.image.digest

@@ -186,17 +186,35 @@ class _Whole:
 
 
 class Compressor:
-    """gzip as layers are written with: the same bytes for the same content, without a time."""
+    """gzip as layers are written with: the same bytes for the same content, without a time.
+
+    What the library makes of the content depends on the pieces that it is given; these are always
+    of one size here.
+    """
 
     def __init__(self) -> None:
         from isal import isal_zlib
 
         self._inner = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, 31)
+        self._waiting = bytearray()
 
     def compress(self, data: bytes) -> bytes:
         """Give what is finished of the compressed stream."""
-        return bytes(self._inner.compress(data))
+        view = memoryview(data)
+        found = []
+        if self._waiting:
+            missing = CHUNK - len(self._waiting)
+            self._waiting += view[:missing]
+            view = view[missing:]
+            if len(self._waiting) < CHUNK:
+                return b""
+            found.append(self._inner.compress(self._waiting))
+            self._waiting = bytearray()
+        whole = len(view) // CHUNK * CHUNK
+        found += [self._inner.compress(view[at : at + CHUNK]) for at in range(0, whole, CHUNK)]
+        self._waiting += view[whole:]
+        return b"".join(found)
 
     def flush(self) -> bytes:
         """Give the rest."""
-        return bytes(self._inner.flush())
+        return bytes(self._inner.compress(bytes(self._waiting)) + self._inner.flush())

@@ -8,11 +8,13 @@ What is alive is not touched; a lock keeps two processes from doing this at once
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
-from pycontainers.errors import Conflict, ContainerNotFound
+from pycontainers.errors import Conflict, ContainerNotFound, StoreError
 from pycontainers.kernel import paths, processes
 from pycontainers.kernel.cgroups.plain import from_plain
 from pycontainers.lifecycle import names, wires
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.services import Services
     from pycontainers.storage.database import ContainerRow
     from pycontainers.storage.root import DataRoot
+
+_PATIENCE: Final = 5.0  # seconds
+_PAUSE: Final = 0.01
+_BUSY: Final = (errno.ENOTEMPTY, errno.ENOENT)  # something was just made or moved in it
 
 
 def recover(services: Services) -> None:
@@ -43,7 +49,20 @@ def recover(services: Services) -> None:
         services.volumes.sweep()
         with paths.directory(root.layers) as layers_fd:
             for name in _unfinished(root):
-                paths.remove_tree(name, layers_fd)
+                _clear(name, layers_fd)
+
+
+def _clear(name: str, layers_fd: int) -> None:
+    """Remove what was being made; a worker of its maker may need a moment to end as well."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            paths.remove_tree(name, layers_fd)
+            return
+        except OSError as error:
+            if error.errno not in _BUSY or time.monotonic() > deadline:
+                raise StoreError(f"cannot remove {name}: {error.strerror}") from error
+        time.sleep(_PAUSE)
 
 
 def bury(services: Services, row: ContainerRow) -> None:

@@ -205,9 +205,7 @@ def image(lower: Sequence[str], attributes: int, userns_fd: int | None, *, detac
         return overlay(layers, None, attributes, detached=detached)
 
 
-def _secret(
-    step: MountSecret, source_fd: int, ids: tuple[Sequence[IdMap], Sequence[IdMap]]
-) -> int:
+def _secret(step: MountSecret, source_fd: int, ids: tuple[Sequence[IdMap], Sequence[IdMap]]) -> int:
     """Make a file in a file system of its own, in memory, that nothing else ever shows.
 
     Its owner is one of the host's ids: kernels before 6.3 can't show a tmpfs with other ids.

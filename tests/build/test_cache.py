@@ -339,48 +339,6 @@ def test_processes_that_build_the_same_both_come_through(
 # What goes wrong.
 
 
-KILLED = """
-    image = pc.Image.from_rootfs({base!r}, engine=engine)
-    image.tag("bb:1")
-    def told(event):
-        if event.output:
-            say(event.output.strip())
-    pc.Image.build({context!r}, network="none", secrets={{"s": "topsecret"}},
-                   progress=told, engine=engine)
-"""
-
-
-def test_a_killed_build_leaves_a_usable_cache_and_nothing_else(
-    tmp_path: Path, busybox: Path, base_archive: Path
-) -> None:
-    context, root = tmp_path / "context", tmp_path / "root"
-    context.mkdir()
-    first = "FROM bb:1 AS {}\nRUN echo made > /made\n"
-    mounts = "--mount=type=secret,id=s --mount=type=bind,target=/m,rw --mount=type=cache,target=/c"
-    (context / "Dockerfile").write_text(
-        first.format("a") + f"RUN {mounts} echo begun; sleep 60\n"
-        + first.format("b") + "RUN sleep 60\n" + HEAD + "COPY --from=a /made /a\n"
-        "COPY --from=b /made /b\n"
-    )  # fmt: skip
-    before = leaks.snapshot()
-    with Application(
-        KILLED.format(base=str(base_archive), context=str(context)), root, busybox
-    ) as application:
-        assert application.line() == "begun"
-
-        application.kill()
-
-    leaks.assert_recovered(root, before)
-    secrets = Path("/run/pycontainers/secrets")
-    assert not secrets.exists() or not any(secrets.iterdir())
-    (context / "Dockerfile").write_text(first.format("a") + "RUN cat /made\n")
-    with pc.Engine(root=root) as engine:
-        again = Builder(engine, context).build(context)
-        assert again.cached == ["RUN echo made > /made"]
-        assert sorted(again.made) == ["RUN cat /made"]
-    leaks.assert_recovered(root, before)
-
-
 def test_a_full_disk_is_told_and_the_next_build_goes_on(tmp_path: Path, base_archive: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -457,26 +415,3 @@ def test_a_layer_that_somebody_deleted_is_made_again(fresh: Builder) -> None:
 
     assert again.made == ["RUN echo 1 > /1"]
     assert again.sh("cat /1") == "1\n"
-
-
-# Secrets.
-
-
-def test_secrets_are_nowhere_in_the_data_root(fresh: Builder) -> None:
-    secret = "S3CR3T-" + os.urandom(8).hex()
-
-    built = fresh(
-        HEAD + "RUN --mount=type=secret,id=s,target=/where --mount=type=secret,id=e,env=E "
-        'wc -c /where; test -n "$E"; cp /etc/passwd /copy\n',
-        secrets={"s": secret, "e": secret},
-        tag="secret:1",
-    )
-
-    assert f"{len(secret)} /where" in built.output
-    found = subprocess.run(
-        ["grep", "-rlaF", secret, fresh.engine.root, "/run/pycontainers"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert found.stdout == ""
-    assert secret not in "".join(map(str, built.image.history()))
-    assert built.sh("ls /where 2>&1 || true").startswith("ls:")

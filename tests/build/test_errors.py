@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -182,6 +183,30 @@ def test_a_listener_that_fails_ends_the_build(build: Builder) -> None:
         build(HEAD + "RUN echo x; sleep 0.1\n", progress=told)
 
     assert leaks.in_root(Path(build.engine.root)) == []
+
+
+def test_images_that_are_removed_meanwhile_do_no_harm(fresh: Builder) -> None:
+    begun = threading.Event()
+    found: list[str] = []
+
+    def told(event: pc.BuildProgress) -> None:
+        if "begun" in event.output:
+            begun.set()
+
+    def work() -> None:
+        built = fresh(
+            HEAD + "RUN echo begun; sleep 0.5\nCOPY --from=bb:1 /etc/passwd /x\n", progress=told
+        )
+        found.append(built.sh("head -c 4 /x"))
+
+    building = threading.Thread(target=work)
+    building.start()
+    assert begun.wait(20)
+    pc.Image.get("bb:1", engine=fresh.engine).remove(force=True)
+    pc.Image.prune(all=True, engine=fresh.engine)
+    building.join()
+
+    assert found == ["root"]
 
 
 INTERRUPTED = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -250,6 +251,29 @@ def test_what_a_command_leaves_running_ends_with_it(build: Builder) -> None:
 def test_a_command_can_not_forge_whiteouts(build: Builder) -> None:
     with pytest.raises(pc.ImageError, match=r"\.wh\.passwd"):
         build(HEAD + "RUN mkdir /d && touch /d/.wh.passwd\n")
+
+
+# Secrets.
+
+
+def test_secrets_are_nowhere_in_the_data_root(fresh: Builder) -> None:
+    secret = "S3CR3T-" + os.urandom(8).hex()
+
+    built = fresh(
+        HEAD + "RUN --mount=type=secret,id=s,target=/where --mount=type=secret,id=e,env=E "
+        'wc -c /where; test -n "$E"; cp /etc/passwd /copy\n',
+        secrets={"s": secret, "e": secret},
+        tag="secret:1",
+    )
+
+    assert f"{len(secret)} /where" in built.output
+    found = subprocess.run(
+        ["grep", "-rlaF", secret, fresh.engine.root, "/run/pycontainers"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert found.stdout == ""
+    assert secret not in "".join(map(str, built.image.history()))
+    assert built.sh("ls /where 2>&1 || true").startswith("ls:")
 
 
 # Sizes.

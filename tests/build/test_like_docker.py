@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import random
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -396,3 +397,51 @@ def told(image: flat.Flat) -> list[tuple[str, str, bool]]:
         for step in image.config["history"]
         if step.get("comment", "").startswith("buildkit")
     ]
+
+
+# What COPY is given, and where it goes, in all combinations that make sense; {} is the line's own.
+SOURCES = (
+    "a.txt b.txt *.txt dir dir/ dir/* dir/s* dir/sub/. dir/relative link.txt suid dir/sub/deep "
+    "d*/s*/d* ./a.txt /dir/one dir/../a.txt ?.txt dir/o[mn]e ldir ldir/ ldir/one ldir/sub "
+    "dir/empty . hard linked"
+).split()
+DIRECTORIES = (
+    "{}/new/ {}/dir/ {}/ldir/ {}/dir/x/y/ {}/dir/. {} {}/ {}/a/../b/ {}/dir/link/ {}/shared {}/ldir"
+).split()
+FILES = "{}/new {}/file {}/lfile {}/dangling {}/dir/one".split()
+PLACES = """
+RUN for i in $(seq 0 39); do p=/n$i; mkdir -p $p/dir/sub $p/other $p/shared; chmod 700 $p/dir; \
+    chown 5:6 $p/dir $p/shared; chmod 2755 $p/shared; echo f > $p/file; ln -s file $p/lfile; \
+    ln -s dir $p/ldir; ln -s /n$i/other $p/dir/link; ln -s nowhere $p/dangling; \
+    echo old > $p/dir/one; chmod 600 $p/dir/one; done
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_any_copy_does_what_buildkit_does(
+    seed: int, ours: Make, buildkit: Make, tmp_path: Path
+) -> None:
+    stock(tmp_path, odd=True)
+    (tmp_path / "dir/dangling").unlink()
+    (tmp_path / "dir/absolute").unlink()
+    (tmp_path / "ldir").symlink_to("dir")
+    (tmp_path / "hard").write_text("h")
+    (tmp_path / "linked").mkdir()
+    for name in ("x", "y"):
+        os.link(tmp_path / "hard", tmp_path / "linked" / name)
+    (tmp_path / ".dockerignore").write_text("Dockerfile\n.dockerignore\n")
+    chosen = random.Random(seed)
+    lines = []
+    for number in range(40):
+        several = chosen.random() < 0.7
+        sources = chosen.choices(SOURCES, k=chosen.randint(1, 3)) if several else ["a.txt"]
+        target = chosen.choice(DIRECTORIES if several else FILES).format(f"/n{number}")
+        slash = "/" if several and not target.endswith(("/", "/.")) else ""
+        owner = chosen.choice(["", "", "--chown=7:8 ", "--chown=app "])
+        lines.append(f"COPY {owner}{' '.join(sources)} {target}{slash}")
+    text = f"FROM {BASE}{PLACES}" + "\n".join(lines)
+    (tmp_path / "Dockerfile").write_text(text)
+
+    mine, others = set(ours(tmp_path, "").lines()), set(buildkit(tmp_path, "").lines())
+
+    assert sorted(mine - others) == sorted(others - mine) == []

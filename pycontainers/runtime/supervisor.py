@@ -6,6 +6,7 @@ outlives it.  Whoever may use the container's socket can ask it; one connection 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -266,6 +267,11 @@ class Supervisor:
                     self.part_from(client, ended)
             if self.streams.clients:
                 self.loop.turn()
+        # Workers and the relay would end with this process 1 of theirs; but its end waits for its
+        # netfilter socket, 10 ms and more, and whoever wants the lock should not.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+        os.close(self._lock_fd)
         os._exit(0)
 
     def part_from(self, client: Client, ended: Ended | None) -> None:

@@ -10,8 +10,6 @@ import contextlib
 import errno
 import io
 import os
-import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import attrs
@@ -19,6 +17,7 @@ import attrs
 from pycontainers.build import ignore
 from pycontainers.build.hashes import Hashes
 from pycontainers.distribution.compression import CHUNK, Reader, decompressed, peek
+from pycontainers.distribution.scratch import scratch
 from pycontainers.errors import ImageError, InvalidArgument, KernelError, file_error
 from pycontainers.kernel import paths
 from pycontainers.lifecycle import workers
@@ -28,7 +27,7 @@ from pycontainers.runtime.selecting import Tree
 from pycontainers.runtime.selection import Match
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pycontainers.distribution.layers import Limits
     from pycontainers.lifecycle.launch import Running
@@ -259,20 +258,6 @@ def feed(jail: workers.Jail, work: dict[str, Any], plain: Reader) -> None:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
-
-
-@contextlib.contextmanager
-def scratch(services: Services) -> Iterator[Path]:
-    """Give an empty directory in the data root, removed at the end, or by recovery."""
-    mark = f"{services.process}-{services.process_start}-{threading.get_ident()}"
-    path = services.root.layers / f".making-{mark}-{os.urandom(4).hex()}"
-    path.mkdir(mode=0o755)
-    try:
-        path.chmod(0o755)
-        yield path
-    finally:
-        with paths.directory(path.parent) as parent_fd:
-            paths.remove_tree(path.name, parent_fd)
 
 
 class _Steady:

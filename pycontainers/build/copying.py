@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pycontainers.build.context import Selection, Workers, feed, scratch
+from pycontainers.build.context import Selection, Workers, feed
+from pycontainers.distribution.scratch import scratch
 from pycontainers.kernel import paths
 from pycontainers.lifecycle import workers
 from pycontainers.runtime import modes, plan, selecting

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from pycontainers.build import config as configs
 from pycontainers.build.making import Layer
-from pycontainers.distribution.compression import CHUNK, Compressor
+from pycontainers.distribution.compression import Compressor
 from pycontainers.distribution.record import all_at_once, compose, layer_descriptor
-from pycontainers.errors import BuildError, ImageError
+from pycontainers.distribution.streaming import streamed
+from pycontainers.errors import BuildError
 from pycontainers.oci.config import RootFS
 from pycontainers.oci.digest import Digest
 from pycontainers.storage.builds import BuiltArchive
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 _AS_THEY_ARE: Final = -1
 _NOTHING: Final = bytes(1024)  # the end of a tar archive, which is all of an empty layer's
-_PIPE: Final = 1 << 20
-_F_SETPIPE_SZ: Final = 1031
 
 
 def export(build: Build, result: Result, references: Sequence[str]) -> ImageRow:
@@ -110,22 +108,5 @@ def _stream(build: Build, path: str) -> Generator[bytes]:
     if not os.listdir(path):  # noqa: PTH208
         yield _NOTHING
         return
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    try:
-        fcntl.fcntl(writing, _F_SETPIPE_SZ, _PIPE)
-        work: dict[str, Any] = {"task": "layer", "directory": path, "latest": build.seconds}
-        running = build.services.launcher().work(work, [writing])
-    except BaseException:
-        os.close(reading)
-        raise
-    finally:
-        os.close(writing)
-    try:
-        while data := os.read(reading, CHUNK):
-            yield data
-        running.wait()
-        if running.failure is not None:
-            raise ImageError(f"cannot read a layer: {running.why()}", hint=running.failure.hint)
-    finally:
-        os.close(reading)
-        running.close()
+    work = {"task": "layer", "directory": path, "latest": build.seconds}
+    yield from streamed(build.services, work, "cannot read a layer")

@@ -10,9 +10,10 @@ import attrs
 
 from pycontainers.build import config as configs
 from pycontainers.build import copying, fetching
-from pycontainers.build.context import Context, archive, scratch
+from pycontainers.build.context import Context, archive
 from pycontainers.build.instructions import Add, Copy
 from pycontainers.build.making import Layer, key_of
+from pycontainers.distribution.scratch import scratch
 from pycontainers.errors import BuildError, FileMissing, InvalidArgument
 
 if TYPE_CHECKING:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pycontainers.distribution.scratch import scratch
 from pycontainers.errors import StoreError
-from pycontainers.kernel import paths
 from pycontainers.storage.builds import BuildCache, BuiltLayer
 
 if TYPE_CHECKING:
@@ -105,22 +103,18 @@ class Maker:
     @contextlib.contextmanager
     def changes(self) -> Iterator[Path]:
         """Give a directory with `upper` and `work`; what is left of it is removed at the end."""
-        services = self.services
-        mark = f"{services.process}-{services.process_start}-{threading.get_ident()}"
-        making = services.root.layers / f".making-{mark}-{os.urandom(4).hex()}"
-        try:
-            for directory, mode in ((making, 0o700), (making / "upper", 0o755),
-                                    (making / "work", 0o700)):  # fmt: skip
-                directory.mkdir()
-                directory.chmod(mode)
-            yield making
-        except OSError as error:
-            if type(error) is not OSError:
-                raise
-            raise StoreError(f"cannot make {making}: {error.strerror}") from error
-        finally:
-            with paths.directory(making.parent) as parent_fd:
-                paths.remove_tree(making.name, parent_fd)
+        with contextlib.ExitStack() as stack:
+            try:
+                making = stack.enter_context(scratch(self.services, 0o700))
+                for directory, mode in ((making / "upper", 0o755), (making / "work", 0o700)):
+                    directory.mkdir()
+                    directory.chmod(mode)
+                yield making
+            except OSError as error:
+                if type(error) is not OSError:
+                    raise
+                layers = self.services.root.layers
+                raise StoreError(f"cannot make a layer in {layers}: {error.strerror}") from error
 
     def make(self, keys: Sequence[str], title: str, fill: Callable[[Path], None]) -> Layer:
         """Have `fill` put files into `upper` of a directory of changes, and keep that."""

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import json
-import os
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 import attrs
 
 from pycontainers.distribution import catalog
-from pycontainers.distribution.compression import CHUNK
 from pycontainers.distribution.layers import Layers, Limits
 from pycontainers.distribution.progress import Reporter
 from pycontainers.distribution.record import compose
+from pycontainers.distribution.streaming import streamed
 from pycontainers.errors import ImageError, KernelError, NotSupported, StoreError
 from pycontainers.oci import manifest as oci
 from pycontainers.oci.changes import apply_changes
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.life import Life
     from pycontainers.lifecycle.services import Services
     from pycontainers.storage.images import ImageRow
-
-_PIPE: Final = 1 << 20
-_F_SETPIPE_SZ: Final = 1031
 
 
 class Change(NamedTuple):
@@ -159,26 +154,5 @@ def _streamed(life: Life, work: dict[str, Any]) -> Generator[bytes]:
     services.snapshots.prepare(life.id)  # where it was never started
     upper = services.snapshots.path(life.id) / "upper"
     mounts = [mount.destination.strip("/") for mount in life.spec.mounts]
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    try:
-        fcntl.fcntl(writing, _F_SETPIPE_SZ, _PIPE)
-        running = services.launcher().work(
-            {**work, "directory": str(upper), "skip": mounts}, [writing]
-        )
-    except BaseException:
-        os.close(reading)
-        raise
-    finally:
-        os.close(writing)
-    try:
-        while data := os.read(reading, CHUNK):
-            yield data
-        running.wait()
-        if running.failure is not None:
-            raise ImageError(
-                f"cannot read what the container {life.id[:12]} changed: {running.why()}",
-                hint=running.failure.hint,
-            )
-    finally:
-        os.close(reading)
-        running.close()
+    work = {**work, "directory": str(upper), "skip": mounts}
+    yield from streamed(services, work, f"cannot read what the container {life.id[:12]} changed")

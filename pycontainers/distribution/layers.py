@@ -8,15 +8,13 @@ The worker fills a directory beside the layers, which gets its row only when bot
 from __future__ import annotations
 
 import os
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from pycontainers.distribution.compression import CHUNK, Chunks, Compressor, Reader, decompressed
+from pycontainers.distribution.scratch import scratch
 from pycontainers.errors import ImageError
-from pycontainers.kernel import paths
 from pycontainers.lifecycle import values
 from pycontainers.oci.digest import Digest
 from pycontainers.oci.manifest import OCI_LAYER_GZIP, Descriptor
@@ -107,7 +105,7 @@ class Layers:
         Gives the descriptor and the diff ID.  Raises ImageError, StoreError.
         """
         images, compressor = self._services.image_store, Compressor()
-        with self._services.content.write() as ingest, self._making() as making:
+        with self._services.content.write() as ingest, scratch(self._services) as making:
             source = Chunks(pieces, lambda data: ingest.write(compressor.compress(data)))
             diff_id, answer = self._fill(making, source)
             ingest.write(compressor.flush())
@@ -131,7 +129,7 @@ class Layers:
     ) -> str:
         if commit is None:
             self._reporter.tell(str(digest), "unpack", 0, size)
-        with self._making() as making:
+        with scratch(self._services) as making:
             found, answer = self._fill(making, decompressed(source))
             if commit is not None:
                 commit()
@@ -144,20 +142,6 @@ class Layers:
             making.rename(path)
             self._services.image_store.add_layer(found, path, answer["bytes"])
         return found
-
-    @contextmanager
-    def _making(self) -> Iterator[Path]:
-        """Give a directory to fill, named after this process so that recovery can judge it."""
-        services = self._services
-        mark = f"{services.process}-{services.process_start}-{threading.get_ident()}"
-        making = services.root.layers / f".making-{mark}-{os.urandom(4).hex()}"
-        making.mkdir(mode=0o755)
-        try:
-            making.chmod(0o755)
-            yield making
-        finally:
-            with paths.directory(making.parent) as parent_fd:
-                paths.remove_tree(making.name, parent_fd)
 
     def _fill(self, directory: Path, plain: Reader) -> tuple[str, dict[str, Any]]:
         """Give the digest of the plain stream, and the worker's answer."""

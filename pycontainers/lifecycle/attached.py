@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import Conflict, EngineError
 from pycontainers.lifecycle import compile as compiling
-from pycontainers.lifecycle import mounts, names, placing, request, volumes, wires
+from pycontainers.lifecycle import connections, mounts, names, placing, request, volumes, wires
 from pycontainers.runtime import plan
 from pycontainers.storage.database import ContainerRow
 
@@ -114,14 +114,10 @@ class Attached:
             ),
         )
         services.attached[self.id] = self
-        if not self.options.is_bridged:
-            services.volumes.add_container(row, wanted.values())
-            return
-        with services.networks.joining(self.options.network) as networks:
-            services.volumes.add_container(row, wanted.values())
-            wires.join(services, self.id, self.options, networks)
-        services.snapshots.make_home(self.id)
-        wires.come(services, self.id, self.options)
+        connections.place(services, row, self.options, wanted.values())
+        if self.options.is_bridged:
+            services.snapshots.make_home(self.id)
+            wires.come(services, self.id, self.options)
 
     def start(self, stdio: list[int]) -> Running:
         """Start the program on these streams, which stay the caller's; raises LaunchError later.

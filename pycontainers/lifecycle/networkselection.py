@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pycontainers.errors import Conflict, InvalidArgument
+from pycontainers.errors import Conflict
+from pycontainers.lifecycle import filters as filtering
 from pycontainers.lifecycle.networks import DEFAULT
 
 if TYPE_CHECKING:
@@ -18,12 +19,7 @@ def select(
     networks: Networks, filters: Mapping[str, str | Sequence[str]] | None
 ) -> list[NetworkRow]:
     """Give the networks that fit all filters, oldest first; raises InvalidArgument."""
-    wanted: dict[str, list[str]] = {}
-    for key, value in (filters or {}).items():
-        if key not in _FILTERS:
-            raise InvalidArgument(f"filters: {key!r} is none of {', '.join(_FILTERS)}")
-        found = [value] if isinstance(value, str | int) else list(value)
-        wanted[key] = [str(one).lower() if key == "dangling" else str(one) for one in found]
+    wanted = filtering.checked(filters, _FILTERS)
     return [row for row in networks.tables.all() if _fits(networks, row, wanted)]
 
 
@@ -42,26 +38,17 @@ def prune(networks: Networks, filters: Mapping[str, str | Sequence[str]] | None)
 
 
 def _fits(networks: Networks, row: NetworkRow, wanted: dict[str, list[str]]) -> bool:
-    return all(
-        (all if key == "label" else any)(_FILTERS[key](networks, row, value) for value in values)
-        for key, values in wanted.items()
-    )
-
-
-def _has_label(_: Networks, row: NetworkRow, wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    labels = row.known["labels"]
-    return key in labels and (not equals or labels[key] == value)
+    return filtering.fit(wanted, lambda key, value: _FILTERS[key](networks, row, value))
 
 
 def _dangles(networks: Networks, row: NetworkRow, wanted: str) -> bool:
     unused = row.name != DEFAULT and not networks.tables.of_network(row.id)
-    return unused == (wanted in ("true", "1"))
+    return unused == (wanted.lower() in ("true", "1"))
 
 
 _FILTERS: Final[dict[str, Callable[[Networks, NetworkRow, str], bool]]] = {
     "id": lambda _, row, value: row.id.startswith(value),
     "name": lambda _, row, value: value in row.name,
-    "label": _has_label,
+    "label": lambda _, row, value: filtering.has_label(row.known["labels"], value),
     "dangling": _dangles,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import Conflict, ContainerNotFound, InvalidArgument
+from pycontainers.lifecycle import filters as filtering
 from pycontainers.lifecycle import recovery
 
 if TYPE_CHECKING:
@@ -85,12 +86,7 @@ def _is_gone(life: Life) -> bool:
 
 
 def _checked(filters: Mapping[str, str | Sequence[str]] | None) -> dict[str, list[str]]:
-    wanted: dict[str, list[str]] = {}
-    for key, value in (filters or {}).items():
-        if key not in _FILTERS:
-            raise InvalidArgument(f"filters: {key!r} is none of {', '.join(_FILTERS)}")
-        found = [value] if isinstance(value, str | int) else list(value)
-        wanted[key] = [str(one) for one in found]
+    wanted = filtering.checked(filters, _FILTERS)
     for status in wanted.get("status", ()):
         if status not in _STATES:
             raise InvalidArgument(f"filters: the status {status!r} is none of {', '.join(_STATES)}")
@@ -98,16 +94,7 @@ def _checked(filters: Mapping[str, str | Sequence[str]] | None) -> dict[str, lis
 
 
 def _fits(life: Life, state: State, wanted: dict[str, list[str]]) -> bool:
-    return all(
-        (all if key == "label" else any)(_FILTERS[key](life, state, value) for value in values)
-        for key, values in wanted.items()
-    )
-
-
-def _has_label(life: Life, _: State, wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    labels = life.summary["labels"]
-    return key in labels and (not equals or labels[key] == value)
+    return filtering.fit(wanted, lambda key, value: _FILTERS[key](life, state, value))
 
 
 def _is_ancestor(life: Life, _: State, wanted: str) -> bool:
@@ -127,7 +114,7 @@ def _is_in(life: Life, _: State, wanted: str) -> bool:
 _FILTERS: Final[dict[str, Callable[[Life, State, str], bool]]] = {
     "id": lambda life, _, value: str(life.id).startswith(value),
     "name": lambda life, _, value: value in (life.row.name or ""),
-    "label": _has_label,
+    "label": lambda life, _, value: filtering.has_label(life.summary["labels"], value),
     "status": lambda _, state, value: state.status == value,
     "health": lambda _, state, value: (state.health or {}).get("status", "none") == value,
     "exited": lambda _, state, value: state.status == "exited" and str(state.exit_code) == value,

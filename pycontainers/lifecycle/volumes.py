@@ -20,6 +20,7 @@ from pycontainers.errors import (
     StoreError,
 )
 from pycontainers.lifecycle import mounts, values
+from pycontainers.lifecycle.filters import has_label
 from pycontainers.lifecycle.placing import Placed
 from pycontainers.lifecycle.workers import ask
 from pycontainers.runtime import plan
@@ -254,7 +255,7 @@ def select(services: Services, filters: Mapping[str, Any] | None) -> list[Volume
         dangling = wanted.get("dangling")
         if (
             (not wanted.get("name") or any(part in row.name for part in wanted["name"]))
-            and all(_has_label(labels, text) for text in wanted.get("label", ()))
+            and all(has_label(labels, text) for text in wanted.get("label", ()))
             and (dangling is None or (row.name not in used) in map(_truth, dangling))
         ):
             found.append(row)
@@ -278,11 +279,6 @@ def _checked(filters: Mapping[str, Any] | None, known: Sequence[str]) -> dict[st
         for each in wanted[key]:
             values.plain("filters", each)
     return wanted
-
-
-def _has_label(labels: Mapping[str, str], text: str) -> bool:
-    key, equals, value = text.partition("=")
-    return key in labels and (not equals or labels[key] == value)
 
 
 def _truth(text: str) -> bool:

@@ -6,7 +6,6 @@ A bridge is known by its alias as one of ours.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ import attrs
 from pycontainers.errors import Conflict, KernelError
 from pycontainers.kernel import links
 from pycontainers.kernel.netlink import NETLINK_ROUTE, Netlink
+from pycontainers.net import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ def make(netlink: Netlink, name: str, *, alias: str, mtu: int, gateways: Sequenc
     found = links.find(netlink, name)
     if found is None:
         netlink.ask([
-            links.add_bridge(name, _random_mac(), mtu),
+            links.add_bridge(name, addresses.random_mac(), mtu),
             links.no_ipv6_generation(name),
             links.set_alias(name, alias),
         ])  # fmt: skip
@@ -146,8 +146,3 @@ def _write(name: str, value: str) -> None:
         (_SYSCTL / name).write_text(value)
     except OSError as error:
         raise KernelError(error.errno or 0, f"write('{_SYSCTL / name}', {value!r})") from None
-
-
-def _random_mac() -> str:
-    """Give a MAC address of nobody's: a locally administered one, of a single interface."""
-    return (b"\x02" + os.urandom(5)).hex(":")

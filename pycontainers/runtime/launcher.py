@@ -25,7 +25,7 @@ from pycontainers.runtime.answers import failure, io_of, tell
 from pycontainers.runtime.birth import Doing, bring_to_life, give_orders
 from pycontainers.runtime.preparation import Newborn
 from pycontainers.runtime.ranges import IdRanges
-from pycontainers.runtime.zygote import Zygote
+from pycontainers.runtime.zygote import Zygote, ZygoteEndedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,7 +174,12 @@ class Launcher:
         if self.expected is None or self.expected[0] != birth:
             self.conceive(birth)
         assert self.expected is not None
-        pid, pidfd, ours = self.take_expected()
+        try:
+            pid, pidfd, ours = self.take_expected()
+        except ZygoteEndedError:
+            self.replace_zygote()
+            self.conceive(birth)
+            pid, pidfd, ours = self.take_expected()
         newborn = Newborn(pid, pidfd, ours, birth, place, detached_layers=self.detached_layers)
         newborn.owner_fd = OWNER_FD
         self.joined = time.monotonic()
@@ -226,14 +231,19 @@ class Launcher:
             self.joins = any(isinstance(step, plan.MakeCgroup) for step in self.known[1].launcher)
         ours, theirs = sockets.pair()
         with theirs:
-            self.zygote.conceive(self.known[1], theirs)
+            try:
+                self.zygote.conceive(self.known[1], theirs)
+            except ZygoteEndedError:
+                self.replace_zygote()
+                self.zygote.conceive(self.known[1], theirs)
         self.expected = birth, ours
 
     def forgo(self) -> None:
         """Do without the newborn that is expected, if any."""
         if self.expected is not None:
-            pid, pidfd, ours = self.take_expected()
-            Newborn(pid, pidfd, ours, "", None, detached_layers=False).abort(self.ranges)
+            with contextlib.suppress(ZygoteEndedError):
+                pid, pidfd, ours = self.take_expected()
+                Newborn(pid, pidfd, ours, "", None, detached_layers=False).abort(self.ranges)
 
     def do_work(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
         """Fork a jailed worker, which answers over the status socket."""

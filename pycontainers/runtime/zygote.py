@@ -7,16 +7,24 @@ that does nothing else is cloned, with the launcher as the newborn's parent (CLO
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from typing import TYPE_CHECKING, NoReturn
 
-from pycontainers.errors import EngineError, KernelError
+from pycontainers.errors import KernelError
 from pycontainers.kernel import namespaces, processes, sockets
 from pycontainers.runtime import init, plan
 
 if TYPE_CHECKING:
     from pycontainers.runtime.plan import Step
+
+
+class ZygoteEndedError(KernelError):
+    """The zygote was killed; another one has to do what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EPIPE, "clone3 by the zygote")
 
 
 class Zygote:
@@ -32,12 +40,15 @@ class Zygote:
         theirs.close()
 
     def conceive(self, birth: plan.Birth, orders: socket.socket) -> None:
-        """Ask for a newborn in new namespaces."""
-        if birth is not self._told:
-            early = [plan.pack(step) for step in birth.init]
-            sockets.send(self._socket, {"namespaces": birth.namespaces, "early": early})
-            self._told = birth
-        sockets.send(self._socket, {}, (orders.fileno(),))
+        """Ask for a newborn in new namespaces; raises ZygoteEndedError."""
+        try:
+            if birth is not self._told:
+                early = [plan.pack(step) for step in birth.init]
+                sockets.send(self._socket, {"namespaces": birth.namespaces, "early": early})
+                self._told = birth
+            sockets.send(self._socket, {}, (orders.fileno(),))
+        except (BrokenPipeError, ConnectionResetError):
+            raise ZygoteEndedError from None
 
     def close(self) -> None:
         """Let go of a zygote that has ended."""
@@ -50,10 +61,16 @@ class Zygote:
         return self._socket.fileno()
 
     def born(self) -> tuple[int, int]:
-        """Wait for the next newborn: its pid, and a pidfd that is the caller's to close."""
-        received = sockets.receive(self._socket)
+        """Wait for the next newborn: its pid, and a pidfd that is the caller's to close.
+
+        Raises KernelError, ZygoteEndedError.
+        """
+        try:
+            received = sockets.receive(self._socket)
+        except ConnectionResetError:
+            raise ZygoteEndedError from None
         if received is None:
-            raise EngineError("the zygote has ended")
+            raise ZygoteEndedError
         message, fds = received
         if message["errno"]:
             raise KernelError(message["errno"], message["call"])
@@ -84,6 +101,7 @@ def _serve(requests: socket.socket) -> NoReturn:
             pid, pidfd = namespaces.clone3(flags, sibling=True)
             if pid == 0:
                 processes.die_with_parent()
+                requests.close()  # its end tells the launcher of the zygote's
                 orders = socket.socket(fileno=fds[0])
                 init.await_orders(orders, early, -1)
         except KernelError as error:

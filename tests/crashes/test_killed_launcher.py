@@ -29,7 +29,8 @@ def _kill(engine: pc.Engine, helper: str) -> None:
         return
     guard = engine.services().launcher().pid
     (launcher,) = children(guard)
-    zygote = children(launcher)[0]
+    inside = os.readlink(f"/proc/{launcher}/ns/pid")  # a newborn's own is another
+    zygote = next(c for c in children(launcher) if os.readlink(f"/proc/{c}/ns/pid") == inside)
     victim = {"guard": guard, "launcher": launcher, "zygote": zygote}[helper]
     os.kill(victim, signal.SIGKILL)
 
@@ -280,6 +281,18 @@ def test_a_killed_zygote_is_replaced_and_keeps_no_processor_busy(
     assert sum(map(int, _times(launcher))) - before < 20, "hundredths of a second in half a one"
     assert pc.run(["true"], image=own_image, engine=own).ok
     assert pc.run(["true"], image=own_image, engine=own).ok
+
+
+@pytest.mark.parametrize("pause", [0, 0.001, 0.01, 0.1])
+def test_runs_never_hear_of_a_killed_zygote(
+    pause: float, own: pc.Engine, own_image: pc.Image
+) -> None:
+    assert pc.run(["true"], image=own_image, engine=own).ok
+    for number in range(10):
+        time.sleep(pause)
+        _kill(own, "zygote")
+        answer = pc.run(["echo", str(number)], image=own_image, engine=own)
+        assert answer.stdout == f"{number}\n"
 
 
 def _times(pid: int) -> list[str]:

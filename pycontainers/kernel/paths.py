@@ -19,10 +19,9 @@ from pycontainers.kernel import syscall
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESOLVE_NO_MAGICLINKS: Final = 0x02
-RESOLVE_NO_SYMLINKS: Final = 0x04
-RESOLVE_BENEATH: Final = 0x08
-RESOLVE_IN_ROOT: Final = 0x10
+_RESOLVE_NO_MAGICLINKS: Final = 0x02
+_RESOLVE_NO_SYMLINKS: Final = 0x04
+_RESOLVE_IN_ROOT: Final = 0x10
 _LINKS: Final = 40  # followed in one path, as the kernel does
 
 
@@ -42,16 +41,10 @@ def open_in(root_fd: int, path: str, flags: int, mode: int = 0, *, follow: bool 
 
     >>> fd = open_in(os.open("/usr", os.O_PATH), "/bin/sh", os.O_PATH)    # doctest: +SKIP
     """
-    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+    resolve = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS
     if not follow:
-        resolve |= RESOLVE_NO_SYMLINKS
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
-    try:
-        return syscall.openat2(
-            root_fd, os.fsencode(path) or b".", ctypes.byref(how), ctypes.sizeof(how)
-        )
-    except KernelError as error:
-        raise KernelError(error.errno or 0, f"openat2({path!r}, {flags:#o})") from None
+        resolve |= _RESOLVE_NO_SYMLINKS
+    return _open(root_fd, path or ".", flags, resolve, mode)
 
 
 def open_without_magic(path: str, flags: int) -> int:
@@ -59,7 +52,7 @@ def open_without_magic(path: str, flags: int) -> int:
 
     >>> os.close(open_without_magic("/usr", os.O_PATH))
     """
-    return _open_resolving(path, flags, RESOLVE_NO_MAGICLINKS)
+    return _open(syscall.AT_FDCWD, path, flags, _RESOLVE_NO_MAGICLINKS)
 
 
 def open_without_links(path: str, flags: int) -> int:
@@ -67,15 +60,13 @@ def open_without_links(path: str, flags: int) -> int:
 
     >>> os.close(open_without_links("/usr", os.O_PATH))
     """
-    return _open_resolving(path, flags, RESOLVE_NO_SYMLINKS)
+    return _open(syscall.AT_FDCWD, path, flags, _RESOLVE_NO_SYMLINKS)
 
 
-def _open_resolving(path: str, flags: int, resolve: int) -> int:
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
+def _open(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     try:
-        return syscall.openat2(
-            syscall.AT_FDCWD, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)
-        )
+        return syscall.openat2(dir_fd, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
     except KernelError as error:
         raise KernelError(error.errno or 0, f"openat2({path!r}, {flags:#o})") from None
 
@@ -154,7 +145,7 @@ def remove_tree(name: str, dir_fd: int) -> None:
     """Remove `name` in the directory `dir_fd` with all below it; missing is fine.
 
     Links are removed, never followed; no path is longer than one component, so depth has no limit
-    but the descriptors'.
+    but the descriptors'.  Another process may remove it at the same time.
     """
     try:
         os.unlink(name, dir_fd=dir_fd)
@@ -164,17 +155,20 @@ def remove_tree(name: str, dir_fd: int) -> None:
     except (IsADirectoryError, PermissionError):
         pass
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    stack = [(os.open(name, flags, dir_fd=dir_fd), name)]
+    stack: list[tuple[int, str]] = []
     try:
+        with contextlib.suppress(FileNotFoundError):
+            stack.append((os.open(name, flags, dir_fd=dir_fd), name))
         while stack:
             fd, _ = stack[-1]
             below = _empty(fd)
-            if below is not None:
-                stack.append((os.open(below, flags, dir_fd=fd), below))
-                continue
-            fd, done = stack.pop()
-            os.close(fd)
-            os.rmdir(done, dir_fd=stack[-1][0] if stack else dir_fd)
+            with contextlib.suppress(FileNotFoundError):
+                if below is not None:
+                    stack.append((os.open(below, flags, dir_fd=fd), below))
+                    continue
+                fd, done = stack.pop()
+                os.close(fd)
+                os.rmdir(done, dir_fd=stack[-1][0] if stack else dir_fd)
     finally:
         for fd, _ in stack:
             os.close(fd)
@@ -185,13 +179,15 @@ def _empty(fd: int) -> str | None:
     with os.scandir(fd) as entries:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_directory in found:
-        if not is_directory:
-            os.unlink(name, dir_fd=fd)
-            continue
         try:
-            os.rmdir(name, dir_fd=fd)
+            if is_directory:
+                os.rmdir(name, dir_fd=fd)
+            else:
+                os.unlink(name, dir_fd=fd)
+        except FileNotFoundError:
+            continue
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
+            if not is_directory or error.errno != errno.ENOTEMPTY:
                 raise
             return name
     return None

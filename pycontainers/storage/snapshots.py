@@ -6,14 +6,17 @@ in memory (overlayfs.rst).
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import StoreError
 from pycontainers.kernel import paths
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_LEAVING: Final = ".removing-"
 
 
 class Snapshots:
@@ -48,15 +51,27 @@ class Snapshots:
         return path
 
     def remove(self, container_id: str) -> None:
-        """Remove the container's directory with all it wrote; missing is fine."""
+        """Remove the container's directory with all it wrote; missing is fine.
+
+        It is gone at once for others, who might make files in it otherwise.
+        """
+        leaving = _LEAVING + container_id
         try:
             with paths.directory(self._directory) as directory_fd:
-                paths.remove_tree(container_id, directory_fd)
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(
+                        container_id, leaving, src_dir_fd=directory_fd, dst_dir_fd=directory_fd
+                    )
+                paths.remove_tree(leaving, directory_fd)
         except OSError as error:
             raise StoreError(
                 f"cannot remove {self.path(container_id)}: {error.strerror}"
             ) from error
 
+    def is_leaving(self, container_id: str) -> bool:
+        """Whether the container's directory is just being removed, or was when that was killed."""
+        return (self._directory / (_LEAVING + container_id)).exists()
+
     def present(self) -> list[str]:
-        """Give the ids of all containers that have a directory."""
-        return os.listdir(self._directory)  # noqa: PTH208
+        """Give the ids of all containers that have a directory, or had while it was removed."""
+        return [name.removeprefix(_LEAVING) for name in os.listdir(self._directory)]  # noqa: PTH208

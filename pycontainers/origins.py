@@ -17,7 +17,7 @@ from pycontainers.distribution import bars, catalog, rootfs
 from pycontainers.distribution.layers import Limits
 from pycontainers.distribution.load import load
 from pycontainers.engine import Engine
-from pycontainers.errors import ImageError, ImageNotFound
+from pycontainers.errors import ImageError, ImageNotFound, InvalidArgument
 from pycontainers.lifecycle.source import Source
 from pycontainers.oci.config import ImageConfig
 from pycontainers.oci.platform import Platform
@@ -27,6 +27,7 @@ from pycontainers.storage import host
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pycontainers.build.contexts import Given
     from pycontainers.build.progress import Listener as BuildListener
     from pycontainers.distribution.progress import Listener
     from pycontainers.lifecycle.options import Size
@@ -204,6 +205,7 @@ class Origins:
         context: str | os.PathLike[str] | bytes | BinaryIO = ".",
         *,
         dockerfile: str | os.PathLike[str] | None = None,
+        contexts: Mapping[str, str | os.PathLike[str] | Origins] | None = None,
         tag: str | Sequence[str] | None = None,
         target: str | None = None,
         build_args: Mapping[str, str] | None = None,
@@ -222,8 +224,11 @@ class Origins:
     ) -> Self:
         """Build an image from a Dockerfile and the files beside it.
 
-        `context` is a directory, a tar archive, or a Dockerfile alone, as bytes or an open file.
-        `dockerfile` names another file in it, or is an absolute path.  `secrets` are values, or
+        `context` is a directory; a repository of Git (`https://….git#ref:directory`); or a tar
+        archive or a Dockerfile alone, as a URL, bytes or an open file.  `dockerfile` names another
+        file in it, or is an absolute path.  `contexts` are more of them, or images
+        (`docker-image://reference`), by names that FROM, COPY --from and RUN --mount=from know:
+        they take the place of stages and images of these names.  `secrets` are values, or
         paths of files, for `RUN --mount=type=secret`, `ssh` sockets of agents by id.  Commands run
         in containers on `network`; `insecure` allows `RUN --security=insecure`.  For several
         values of `platform` several images are built, with an index: this gives the one for this
@@ -240,11 +245,18 @@ class Origins:
         ('app:1',)
         """
         from pycontainers.build import drawing, front  # they take a while to load
+        from pycontainers.build.contexts import ImageSource
 
         engine = engine or Engine()
+        given: dict[str, Given] = {}
+        for name, place in (contexts or {}).items():
+            if isinstance(place, Origins) and place._given is not None:
+                raise InvalidArgument(f"contexts: {name}: this image is not in the store")
+            given[name] = ImageSource(id=place.id) if isinstance(place, Origins) else place
         request = front.Request.of(
-            dockerfile=dockerfile, tag=tag, target=target, build_args=build_args or {},
-            secrets=secrets or {}, ssh=ssh or {}, labels=labels or {}, platform=platform,
+            dockerfile=dockerfile, contexts=given, tag=tag, target=target,
+            build_args=build_args or {}, secrets=secrets or {}, ssh=ssh or {},
+            labels=labels or {}, platform=platform,
             network=network, insecure=insecure, cache=cache, cache_from=cache_from,
             cache_to=cache_to,
         )  # fmt: skip

@@ -1,4 +1,7 @@
-"""The images that stages begin from, or copy from; each fetched once, several at the same time."""
+"""What stages begin from, or copy from: images and named contexts.
+
+Each is fetched once, several at the same time.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,26 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from pycontainers.build import copying
+from pycontainers.build.config import timestamp
 from pycontainers.build.making import Layer, key_of
 from pycontainers.build.scope import DEFAULT_PATH
 from pycontainers.build.stage import Result
 from pycontainers.distribution import catalog
+from pycontainers.errors import BuildError
 from pycontainers.oci import manifest as oci
 from pycontainers.oci.config import History, ImageConfig
 from pycontainers.oci.digest import Digest
+from pycontainers.oci.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from pycontainers.build.contexts import Contexts
+    from pycontainers.build.making import Maker
     from pycontainers.distribution.progress import Listener
     from pycontainers.lifecycle.services import Services
-    from pycontainers.oci.platform import Platform
 
     Fetch = Callable[[str, Platform, Listener | None], str]
 
@@ -31,11 +40,19 @@ _UNTOLD: Final = "a layer of the base image, whose history does not tell of it"
 
 
 class Bases:
-    """The images of one build; `fetch` gives the id of one, and tells what comes of it."""
+    """The images of one build; `fetch` gives the id of one, and tells what comes of it.
 
-    def __init__(self, services: Services, fetch: Fetch) -> None:
+    A named context takes an image's place.
+    """
+
+    def __init__(
+        self, services: Services, fetch: Fetch, contexts: Contexts, maker: Maker, epoch: int | None
+    ) -> None:
         self._services = services
         self._fetch = fetch
+        self._contexts = contexts
+        self._maker = maker
+        self._epoch = epoch
         self._known: dict[tuple[str, str], Future[Result]] = {}
         self._lock = threading.Lock()
 
@@ -51,12 +68,51 @@ class Bases:
                 future = self._known[key] = Future()
         if first:
             try:
-                future.set_result(
-                    _begin(self._services, self._fetch(reference, platform, listener))
-                )
+                future.set_result(self._got(reference, platform, listener))
             except BaseException as error:
                 future.set_exception(error)
         return future.result()
+
+    def _got(self, reference: str, platform: Platform, listener: Listener | None) -> Result:
+        name = self._contexts.find(reference)
+        if name:
+            image = self._contexts.image(name)
+            if image is None:
+                return self._layer(name, platform)
+            if image.reference == _SCRATCH:
+                return _scratch(platform)
+            if image.id:
+                return self._stored(name, image.id, platform)
+            reference = image.reference
+        return _begin(self._services, self._fetch(reference, platform, listener))
+
+    def _stored(self, name: str, image_id: str, platform: Platform) -> Result:
+        has = Platform.parse(catalog.row(self._services, image_id).platform)
+        if has.rank(platform) is None:
+            raise BuildError(f"the image given as the context {name} is for {has}, not {platform}")
+        return _begin(self._services, image_id)
+
+    def _layer(self, name: str, platform: Platform) -> Result:
+        """Give a context's files as what a stage of nothing but them is."""
+        context = self._contexts.files(name)
+        selection = context.select(["."])
+        key = key_of("context", selection.digest, self._epoch)
+        said = f"the context {name}"
+
+        def fill(changes: Path) -> None:
+            target = copying.Target("/", changes)
+            wishes = copying.Wishes(time=self._epoch)
+            copying.copy(self._services, selection, context.root_fd, target, wishes)
+
+        layer = self._maker.find(key) or self._maker.make([key], said, fill)
+        made = layer.built.created if layer.built is not None else 0
+        seconds = made if self._epoch is None else self._epoch // 10**9
+        return attrs.evolve(
+            _scratch(platform),
+            key=key_of("context", layer.identity),
+            layers=(layer,),
+            history=(History(created=timestamp(seconds), created_by=said),),
+        )
 
 
 def _scratch(platform: Platform) -> Result:

@@ -17,17 +17,19 @@ import attrs
 from pycontainers.build import ignore
 from pycontainers.build.hashes import Hashes
 from pycontainers.distribution.compression import CHUNK, Reader, decompressed, peek
-from pycontainers.distribution.scratch import scratch
 from pycontainers.errors import ImageError, InvalidArgument, KernelError, file_error
 from pycontainers.kernel import paths
+from pycontainers.kernel.closing import Closing
 from pycontainers.lifecycle import workers
 from pycontainers.runtime import hashing, selection
 from pycontainers.runtime.patterns import Patterns
 from pycontainers.runtime.selecting import Tree
 from pycontainers.runtime.selection import Match
+from pycontainers.storage.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pycontainers.distribution.layers import Limits
     from pycontainers.lifecycle.launch import Running
@@ -58,7 +60,7 @@ class Selection:
         return file
 
 
-class Context:
+class Context(Closing):
     """The files of one build; a context manager, which lets them go."""
 
     def __init__(self, name: str, root_fd: int, hashes: Hashes | None = None) -> None:
@@ -68,12 +70,6 @@ class Context:
         self._hashes = hashes
         self._open = contextlib.ExitStack()
         self._open.callback(os.close, root_fd)
-
-    def __enter__(self) -> Context:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let the files go; what was unpacked is removed."""
@@ -90,29 +86,26 @@ class Context:
         return cls(os.fspath(path), root_fd, Hashes(services.root.cache, root_fd))
 
     @classmethod
-    def stream(cls, source: bytes | BinaryIO, services: Services, limits: Limits) -> Context:
+    def stream(
+        cls, source: bytes | BinaryIO, services: Services, limits: Limits, *, named: bool = False
+    ) -> Context:
         """Take a tar archive, maybe compressed, or a Dockerfile alone, as `docker build -` does.
 
-        Raises ImageError for a damaged archive, or one beyond `limits`.
+        A `named` context, which is no place for a Dockerfile, has to be an archive.  Raises
+        ImageError for a damaged archive, or one beyond `limits`, InvalidArgument for none.
         """
         given = io.BytesIO(source) if isinstance(source, bytes) else source
         kind, whole = peek(_Steady(given))
         plain = decompressed(whole) if kind else whole
         first = _exactly(plain, _BLOCK)
         with contextlib.ExitStack() as opened:
-            path = opened.enter_context(scratch(services))
+            path = opened.enter_context(scratch(services.root.layers))
             if kind or looks_like_tar(first):
-                work = {
-                    "task": "extract",
-                    "directory": str(path),
-                    "path": "/",
-                    "owner": "root",
-                    "top": False,
-                    "limits": {"entries": limits.entries, "bytes": limits.size},
-                }
-                feed(Workers(services), work, Archive(first, plain))
+                feed(Workers(services), extraction(path, limits), Archive(first, plain))
             else:
                 text = first + _exactly(plain, _LARGEST_TEXT)
+                if named:
+                    raise InvalidArgument("the context is no tar archive")
                 if len(text) > _LARGEST_TEXT:
                     raise InvalidArgument("the context is no tar archive, and no Dockerfile")
                 (path / _DOCKERFILE).write_bytes(text)
@@ -134,13 +127,22 @@ class Context:
         except KernelError as error:
             raise file_error(error.errno or 0, f"open({path!r})") from None
 
-    def use_rules(self, dockerfile: str = _DOCKERFILE, beside: Context | None = None) -> None:
+    @property
+    def is_directory(self) -> bool:
+        """Whether these are somebody's files where they lie, and not unpacked ones."""
+        return self._hashes is not None
+
+    def use_rules(
+        self, dockerfile: str | None = _DOCKERFILE, beside: Context | None = None
+    ) -> None:
         """Leave out what the ignore file for a Dockerfile says; `beside` is where that lies.
 
-        Raises InvalidArgument for a pattern that is none.
+        Without a Dockerfile only the common ignore file counts.  Raises InvalidArgument for a
+        pattern that is none.
         """
-        own, common = ignore.file_names(dockerfile)
-        for place, name in ((beside or self, own), (self, common)):
+        own, common = ignore.file_names(dockerfile or _DOCKERFILE)
+        places = [(beside or self, own), (self, common)]
+        for place, name in places if dockerfile else places[1:]:
             try:
                 data = place.read(name)
             except KernelError as error:
@@ -188,6 +190,18 @@ class Context:
         return archive(os.fdopen(fd, "rb"))
 
 
+def extraction(place: Path, limits: Limits) -> dict[str, Any]:
+    """Give the work of unpacking an archive into a directory that is there, and only there."""
+    return {
+        "task": "extract",
+        "directory": str(place),
+        "path": "/",
+        "owner": "root",
+        "top": False,
+        "limits": {"entries": limits.entries, "bytes": limits.size},
+    }
+
+
 def archive(file: BinaryIO) -> Archive | None:
     """Give the plain bytes of a tar archive in a file, which is closed where it is none."""
     try:
@@ -215,7 +229,7 @@ def looks_like_tar(block: bytes) -> bool:
     return sum(block) - sum(block[148:156]) + 256 == told
 
 
-class Archive:
+class Archive(Closing):
     """The plain bytes of a tar archive whose first block has been looked at; to be closed."""
 
     def __init__(self, first: bytes, rest: Reader, file: BinaryIO | None = None) -> None:
@@ -232,12 +246,6 @@ class Archive:
         """Close the file that it is read from."""
         if self._file is not None:
             self._file.close()
-
-    def __enter__(self) -> Archive:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Workers:

@@ -1,4 +1,4 @@
-"""ADD of a URL: one file, downloaded with a bound and checked against a digest."""
+"""A file at a URL, downloaded with a bound and checked against a digest."""
 
 from __future__ import annotations
 
@@ -21,29 +21,11 @@ if TYPE_CHECKING:
 
     from pycontainers.build.cancelling import Cancellation
 
-_SCHEMES: Final = ("http://", "https://")
-_GIT: Final = ("git://", "git@", "ssh://")
 _PATIENCE: Final = 60.0  # seconds without a byte
 _LARGEST: Final = 64 << 30
 _CHUNK: Final = 1 << 20
 _LOOK_AGAIN: Final = 0.05
 _ALGORITHMS: Final = ("sha256", "sha384", "sha512")
-
-
-def is_remote(source: str) -> bool:
-    """Whether ADD fetches a source; raises BuildError for a Git repository.
-
-    >>> is_remote("https://example.com/a.txt"), is_remote("a.txt")
-    (True, False)
-    """
-    path = urllib.parse.urlsplit(source).path if source.startswith(_SCHEMES) else ""
-    if source.startswith(_GIT) or path.endswith(".git"):
-        raise BuildError(
-            f"ADD of a Git repository is not supported: {source}",
-            near=source,
-            hint="clone it before the build, or in a RUN",
-        )
-    return source.startswith(_SCHEMES)
 
 
 def fetch(url: str, directory: Path, checksum: str, cancellation: Cancellation) -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import posixpath
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pycontainers.build import config as configs
-from pycontainers.build import copying, fetching
+from pycontainers.build import copying
 from pycontainers.build.context import Context, archive
-from pycontainers.build.instructions import Add, Copy
+from pycontainers.build.gitrefs import GitSource, is_download
+from pycontainers.build.gittrees import GitTree
+from pycontainers.build.instructions import Add, Copy, Files
 from pycontainers.build.making import Layer, key_of
-from pycontainers.distribution.scratch import scratch
 from pycontainers.errors import BuildError, FileMissing, InvalidArgument
+from pycontainers.storage.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pycontainers.build.context import Selection
@@ -35,22 +38,36 @@ class _Part:
     archives: tuple[tuple[str, Reader], ...] = ()
 
 
-def layer(stage: StageBuild, step_of: Copy | Add, step: Step) -> tuple[Layer, str]:
+@attrs.frozen
+class _Wanted:
+    """What the cache knows files by, and the files, which may not have been fetched yet."""
+
+    digest: Any
+    part: Callable[[], _Part]
+
+
+def layer(stage: StageBuild, step_of: Files, step: Step) -> tuple[Layer, str]:
     """Give the layer of a COPY or ADD, and what the image's history tells."""
     with contextlib.ExitStack() as stack:
         return _Copying(stage, step_of, stack).layer(step)
 
 
 class _Copying:
-    def __init__(
-        self, stage: StageBuild, instruction: Copy | Add, stack: contextlib.ExitStack
-    ) -> None:
+    def __init__(self, stage: StageBuild, instruction: Files, stack: contextlib.ExitStack) -> None:
         self._stage = stage
         self._build = stage.build
         self._it = instruction
         self._stack = stack
         self._destination = _destination(stage.result, instruction)
-        self._from = _other(stage, instruction)
+        self._remote = _remote(instruction)
+        self._from: Result | None = None
+        self._context = self._build.context
+        if isinstance(instruction, Copy) and instruction.from_:
+            other = self._build.source(stage.stage, instruction.from_)
+            if isinstance(other, Context):
+                self._context = other
+            else:
+                self._from = other
 
     def layer(self, step: Step) -> tuple[Layer, str]:
         said = self._said()
@@ -64,15 +81,19 @@ class _Copying:
             if found is not None:
                 step.cached()
                 return found, said
-        parts = self._parts()
-        content = key_of(*asked, [part.selection.digest for part in parts])
+        wanted = self._wanted(step)
+        content = key_of(*asked, [one.digest for one in wanted])
         found = maker.find(content)
         if found is not None:
             step.cached()
             for key in keys:
                 maker.alias(key, found)
             return found, said
-        made = maker.make([content, *keys], said, lambda changes: self._fill(changes, parts))
+        made = maker.make(
+            [content, *keys],
+            said,
+            lambda changes: self._fill(changes, [one.part() for one in wanted]),
+        )
         return made, said
 
     def _asked(self) -> list[Any]:
@@ -93,18 +114,34 @@ class _Copying:
 
     # What is copied.
 
-    def _parts(self) -> list[_Part]:
-        parts = []
+    def _wanted(self, step: Step) -> list[_Wanted]:
         it = self._it
-        if it.heredocs:
-            parts.append(self._documents())
-        urls = [one for one in it.sources if isinstance(it, Add) and fetching.is_remote(one)]
-        local = [one for one in it.sources if one not in urls]
-        for url in urls:
-            parts.append(self._fetched(url))
+        parts = [self._documents()] if it.heredocs else []
+        local = [one for one in it.sources if one not in self._remote]
+        repositories = []
+        for url, source in self._remote.items():
+            if source is None:
+                parts.append(self._fetched(url))
+            else:
+                repositories.append(self._repository(source, step))
         if local:
             parts.append(self._local(local))
-        return parts
+        here = [_Wanted(part.selection.digest, functools.partial(_given, part)) for part in parts]
+        return [*here, *repositories]
+
+    def _repository(self, source: GitSource, step: Step) -> _Wanted:
+        """Ask for a repository's commit; its files are fetched only where the cache has none."""
+        build = self._build
+        tree = self._stack.enter_context(
+            GitTree(source, build.services, build.access, build.limits)
+        )
+
+        def part() -> _Part:
+            step.output(f"fetching {tree.found.commit} {tree.found.ref}".rstrip().encode() + b"\n")
+            context = self._stack.enter_context(tree.context())
+            return _Part(context.select(["."], exclude=self._it.exclude), context.root_fd)
+
+        return _Wanted(tree.key, part)
 
     def _local(self, sources: Sequence[str]) -> _Part:
         it = self._it
@@ -116,16 +153,16 @@ class _Copying:
                     self._build.services, layers, sources, exclude=it.exclude, parents=parents
                 )
                 return _Part(selection, layers)
-            selection = self._build.context.select(sources, exclude=it.exclude, parents=parents)
+            selection = self._context.select(sources, exclude=it.exclude, parents=parents)
         except FileMissing as error:
             where = f" in {it.from_}" if isinstance(it, Copy) and it.from_ else ""
             hint = None
-            if self._from is None and any(map(self._build.context.ignores, sources)):
+            if self._from is None and any(map(self._context.ignores, sources)):
                 hint = "it is left out by the ignore file"
             raise BuildError(f"not found{where}: {error.call}", hint=hint) from None
         except InvalidArgument as error:
             raise BuildError(str(error.args[0])) from None
-        return self._unpacked(_Part(selection, self._build.context.root_fd), self._build.context)
+        return self._unpacked(_Part(selection, self._context.root_fd), self._context)
 
     def _unpacked(self, part: _Part, context: Context) -> _Part:
         """Take out the archives that ADD unpacks."""
@@ -147,7 +184,7 @@ class _Copying:
         return {posixpath.normpath(source).strip("/") for source in self._it.sources}
 
     def _documents(self) -> _Part:
-        path = self._stack.enter_context(scratch(self._build.services))
+        path = self._stack.enter_context(scratch(self._build.services.root.layers))
         for heredoc in self._it.heredocs:
             file = path / heredoc.name
             file.write_text(heredoc.text, encoding="utf-8", errors="surrogateescape")
@@ -157,8 +194,10 @@ class _Copying:
         return _Part(context.select(names), context.root_fd)
 
     def _fetched(self, url: str) -> _Part:
+        from pycontainers.build import fetching  # TLS and HTTP take 20 ms to load
+
         assert isinstance(self._it, Add)
-        path = self._stack.enter_context(scratch(self._build.services))
+        path = self._stack.enter_context(scratch(self._build.services.root.layers))
         name = fetching.fetch(url, path, self._it.checksum, self._build.progress.cancellation)
         context = self._stack.enter_context(Context.directory(path, self._build.services))
         selection = context.select([name])
@@ -197,7 +236,7 @@ class _Copying:
                 copying.add_archive(services, plain, inside, wishes, self._build.limits)
 
 
-def _destination(result: Result, instruction: Copy | Add) -> str:
+def _destination(result: Result, instruction: Files) -> str:
     """Give where files go, absolute; a slash at the end stays, as it tells a directory."""
     written = instruction.destination
     path = configs.joined(result.config, written)
@@ -205,7 +244,31 @@ def _destination(result: Result, instruction: Copy | Add) -> str:
     return path if not is_directory or path.endswith("/") else f"{path}/"
 
 
-def _other(stage: StageBuild, instruction: Copy | Add) -> Result | None:
-    if isinstance(instruction, Copy) and instruction.from_:
-        return stage.build.other(stage.stage, instruction.from_)
-    return None
+def _given(part: _Part) -> _Part:
+    return part
+
+
+def _remote(instruction: Files) -> dict[str, GitSource | None]:
+    """Give the sources that are fetched: repositories, and URLs of files, for which it is None.
+
+    Raises BuildError for what can't be.
+    """
+    found: dict[str, GitSource | None] = {}
+    for source in instruction.sources:
+        repository = GitSource.parse(source)
+        if repository is not None or is_download(source):
+            found[source] = repository
+    if not isinstance(instruction, Add):
+        if found:
+            near = next(iter(found))
+            raise BuildError(f"COPY does not fetch {near}", near=near, hint="ADD does")
+        return found
+    if instruction.checksum and (len(found) != 1 or len(instruction.sources) != 1):
+        raise BuildError(
+            "--checksum is for one source, a URL or a repository of Git", near="--checksum"
+        )
+    for source, repository in found.items():
+        if repository is not None:
+            checksum, keep = instruction.checksum, instruction.keep_git_dir
+            found[source] = repository.with_wishes(checksum, keep)
+    return found

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from pycontainers.build import builder, export, saving, scope, sharing
+from pycontainers.build import builder, contexts, export, saving, scope, sharing
 from pycontainers.build.checks import BuildWarning, check, refuse
 from pycontainers.build.context import Context
+from pycontainers.build.contexts import Contexts, named
+from pycontainers.build.flags import truth
+from pycontainers.build.gitrefs import GitSource
+from pycontainers.build.gitrun import Access
 from pycontainers.build.importing import Imports
 from pycontainers.build.parse import Dockerfile, parse
 from pycontainers.build.progress import Progress
@@ -26,6 +30,7 @@ from pycontainers.oci.reference import Reference
 if TYPE_CHECKING:
     from pycontainers.build.bases import Fetch
     from pycontainers.build.context import Source
+    from pycontainers.build.contexts import Given, Place
     from pycontainers.build.progress import Listener
     from pycontainers.build.sharing import Shared
     from pycontainers.lifecycle.services import Services
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = "Dockerfile"
 _NETWORKS: Final = ("none", "host", "bridge")
+_KEEP_GIT: Final = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +47,7 @@ class Request:
     """What `Image.build` was asked, checked when it is made; raises InvalidArgument."""
 
     dockerfile: str | os.PathLike[str] | None
+    contexts: Mapping[str, Place]
     tags: tuple[str, ...]
     target: str | None
     build_args: Mapping[str, str]
@@ -59,6 +66,7 @@ class Request:
         cls,
         *,
         dockerfile: str | os.PathLike[str] | None,
+        contexts: Mapping[str, Given],
         tag: str | Sequence[str] | None,
         target: str | None,
         build_args: Mapping[str, str],
@@ -79,6 +87,7 @@ class Request:
                 raise InvalidArgument(f"build_args: {name!r}: {value!r} are not both texts")
         return cls(
             dockerfile=dockerfile,
+            contexts=named(contexts),
             tags=tuple(str(Reference.parse(name)) for name in names),
             target=None if target is None else values.plain("target", target),
             build_args=dict(build_args),
@@ -106,18 +115,42 @@ def build(
     Of one for several platforms that is the image which suits this machine, or else the first.
     """
     progress = Progress(listener)
+    limits = Limits()
+    access = Access(request.secrets.get, request.ssh, limits.size, progress.cancellation)
     with contextlib.ExitStack() as stack:
         stack.enter_context(services.content.in_use())
-        context = stack.enter_context(Context.of(source, services, Limits()))
+        context = _context(source, request, services, access, progress, stack)
+        others = stack.enter_context(Contexts(request.contexts, services, access, limits))
         parsed = parse(*_dockerfile(context, services, request.dockerfile))
         imports = Imports(services, progress)
         imports.open(request.cache_from if request.cache else (), stack)
-        work = _Work(services, parsed, context, request, fetch, imports)
+        work = _Work(services, parsed, context, request, fetch, imports, others, access)
         chosen = _built(work, progress)
         if request.cache_to is not None:
             with progress.exporting("exporting the cache"):
                 saving.save(services, request.cache_to, work.shared)
         return chosen
+
+
+def _context(
+    source: Source,
+    request: Request,
+    services: Services,
+    access: Access,
+    progress: Progress,
+    stack: contextlib.ExitStack,
+) -> Context:
+    """Open the main context, which may have to be fetched; a directory that is there wins."""
+    place = None
+    if isinstance(source, str) and not Path(source).is_dir():
+        place = contexts.elsewhere(source)
+    if place is None:
+        return stack.enter_context(Context.of(source, services, Limits()))
+    kept = request.build_args.get(_KEEP_GIT)
+    if isinstance(place, GitSource) and kept:
+        place = place.with_wishes("", truth(kept, _KEEP_GIT))
+    with progress.exporting(f"fetching {place}"):
+        return stack.enter_context(contexts.opened(place, services, access, Limits()))
 
 
 def _built(work: _Work, progress: Progress) -> ImageRow:
@@ -147,6 +180,8 @@ class _Work:
     request: Request
     fetch: Fetch
     imports: Imports
+    contexts: Contexts
+    access: Access
     shared: list[Shared] = attrs.field(factory=list)
     told: set[BuildWarning] = attrs.field(factory=set)
 
@@ -166,6 +201,8 @@ class _Work:
             cached=request.cache,
             fetch=self.fetch,
             imports=self.imports,
+            contexts=self.contexts,
+            access=self.access,
         )
         made = builder.Build(self.services, self.parsed, self.context, wanted, progress)
         result = made.run()
@@ -212,7 +249,7 @@ def _dockerfile(
 ) -> tuple[bytes, str]:
     """Give the Dockerfile's text and name: of the context, or an absolute path of the host.
 
-    The ignore file beside it comes into force.
+    The ignore file beside it comes into force, where the context is a directory.
     """
     name = _NAME if given is None else os.fspath(given)
     with contextlib.ExitStack() as stack:
@@ -228,7 +265,8 @@ def _dockerfile(
                 f"cannot read {name} {where}{home.name}: {error.args[0]}",
                 hint=None if given else "dockerfile= names another file",
             ) from error
-        context.use_rules(name, None if home is context else home)
+        if context.is_directory:  # of archives and repositories all is wanted, as in BuildKit
+            context.use_rules(name, None if home is context else home)
         return data, name
 
 

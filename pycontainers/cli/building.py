@@ -35,6 +35,8 @@ def _add_build(parser: ArgumentParser) -> None:
 
     several("-t", "--tag", dest="tags", metavar="NAME[:TAG]", help="a reference of the image")
     several("--build-arg", dest="build_args", metavar="NAME[=VALUE]", help="a value for an ARG")
+    several("--build-context", dest="contexts", metavar="NAME=DIR|URL|docker-image://REFERENCE",
+            help="another context, or an image, for FROM and --from")  # fmt: skip
     several("--secret", dest="secrets", metavar="id=ID[,src=FILE|,env=NAME]",
             help="what RUN --mount=type=secret gets")  # fmt: skip
     several("--ssh", dest="ssh", metavar="default|ID[=SOCKET]", help="an agent's socket")
@@ -53,7 +55,8 @@ def _add_build(parser: ArgumentParser) -> None:
         help="auto, plain or none")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="print the image's id alone")
     add("--iidfile", metavar="FILE", help="write the image's id there")
-    add("context", metavar="PATH|-", help="a directory, or an archive or Dockerfile to be read")
+    add("context", metavar="PATH|URL|-",
+        help="a directory, a Git repository's or archive's URL, or - to read one")  # fmt: skip
 
 
 def _do_build(args: Namespace) -> None:
@@ -73,6 +76,7 @@ def _do_build(args: Namespace) -> None:
         "tag": args.tags,
         "target": args.target,
         "build_args": _arguments(args.build_args),
+        "contexts": flags.pairs("--build-context", args.contexts),
         "secrets": dict(map(_secret, args.secrets)),
         "ssh": dict(map(_agent, args.ssh)),
         "labels": flags.pairs("--label", args.labels, empty=True),
@@ -92,8 +96,9 @@ def _do_build(args: Namespace) -> None:
     elif args.context == "-":
         image = pc.Image.build(sys.stdin.buffer, dockerfile=args.file, **options)
     else:
-        # A path of the shell's directory, not of the context.
-        file = None if args.file is None else Path(args.file).absolute()
+        file = args.file
+        if file is not None and Path(args.context).is_dir():
+            file = Path(file).absolute()  # a path of the shell's directory, not of the context
         image = pc.Image.build(args.context, dockerfile=file, **options)
     if args.iidfile:
         Path(args.iidfile).write_text(image.id)

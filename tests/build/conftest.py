@@ -13,6 +13,7 @@ import pytest
 import pycontainers as pc
 from pycontainers.build.progress import BuildProgress
 from pycontainers.oci.config import ImageConfig
+from tests.build.gitserver import Repository, Server, serving
 
 Files = Mapping[str, str | bytes]
 
@@ -132,3 +133,24 @@ def own_engine(tmp_path: Path, base_archive: Path) -> Iterator[pc.Engine]:
 def fresh(own_engine: pc.Engine, tmp_path: Path) -> Builder:
     """Build with an empty cache."""
     return Builder(own_engine, tmp_path / "context")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server of the Git repositories and files that a test makes."""
+    root = tmp_path / "served"
+    root.mkdir()
+    with serving(root) as server:
+        yield server
+
+
+@pytest.fixture
+def repository(server: Server) -> Repository:
+    """A repository on the server, with a Dockerfile in its one commit."""
+    made = Repository(server.root, "one")
+    made.write({"a": "1\n", "d/b": "2\n", "Dockerfile": "FROM bb:1\nCOPY . /all/\n"})
+    (made.work / "run").write_text("#!/bin/sh\n")
+    (made.work / "run").chmod(0o755)
+    (made.work / "link").symlink_to("/etc/passwd")
+    made.commit()
+    return made

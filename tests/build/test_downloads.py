@@ -139,10 +139,3 @@ def test_a_server_that_has_not_or_is_not_is_told_with_its_line(build: Builder, u
             error = build.fails(f"FROM bb:1\nADD {address} /\n")
             assert told in error.problem
             assert error.line == 2
-
-
-def test_a_repository_of_git_is_refused_with_what_to_do(build: Builder) -> None:
-    error = build.fails("FROM bb:1\nADD https://example.com/project.git /src\n")
-
-    assert "Git" in error.problem
-    assert "clone it" in (error.hint or "")

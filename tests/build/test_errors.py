@@ -94,7 +94,6 @@ def test_commands_that_can_not_be_run_are_told(build: Builder, command: str, pro
         ("RUN --mount=type=cache,target=/ true", "root file system"),
         ("ADD http://127.0.0.1:1/x /x", "cannot fetch"),
         ("ADD --checksum=sha256:00 http://127.0.0.1:1/x /x", "127.0.0.1"),
-        ("ADD https://example.com/x.git /x", "Git"),
         ("RUN --security=insecure true", "insecure"),
         ('ENV A="${B:?must be set}"', "must be set"),
     ],

@@ -16,6 +16,7 @@ import pytest
 import pycontainers as pc
 from tests.build import flat
 from tests.build.conftest import give_base
+from tests.build.gitserver import Repository, git, serving
 from tests.images.conftest import Peer
 from tests.images.conftest import docker as docker  # noqa: PLC0414  # a fixture
 from tests.images.trees import archive, entry
@@ -23,7 +24,7 @@ from tests.images.trees import archive, entry
 BASE = "localhost/tools:1"
 OLD = 981173106
 
-Make = Callable[[Path, str], flat.Flat]
+Make = Callable[[Path | str, str], flat.Flat]
 
 FIELDS = ("Env", "Cmd", "Entrypoint", "WorkingDir", "User", "Labels", "ExposedPorts", "Volumes",
           "StopSignal", "Healthcheck", "Shell", "OnBuild")  # fmt: skip
@@ -52,7 +53,7 @@ def ours(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make
     with pc.Engine(root=root / "root") as engine:
         give_base(engine, tools, BASE)
 
-        def make(context: Path, target: str) -> flat.Flat:
+        def make(context: Path | str, target: str) -> flat.Flat:
             image = pc.Image.build(
                 context, target=target or None, build_args={"GIVEN": "from outside"},
                 network="none", progress=False, engine=engine,
@@ -64,7 +65,7 @@ def ours(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make
 
 
 def _docker(docker: Peer, buildkit: str, scratch: Path) -> Make:
-    def make(context: Path, target: str) -> flat.Flat:
+    def make(context: Path | str, target: str) -> flat.Flat:
         named = ["--target", target] if target else []
         environment = {**os.environ, "DOCKER_BUILDKIT": buildkit}
         # The client of the daemon's own version: later ones need a plugin for its BuildKit.
@@ -111,7 +112,7 @@ def buildah(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
     peer("commit", "-q", container, BASE)
     peer("rm", container)
 
-    def make(context: Path, target: str) -> flat.Flat:
+    def make(context: Path | str, target: str) -> flat.Flat:
         named = ["--target", target] if target else []
         image = peer("bud", "-q", "--isolation", "chroot", "--format", "docker",
                      "--pull-never", "--layers", "--build-arg", "GIVEN=from outside", *named,
@@ -445,3 +446,52 @@ def test_any_copy_does_what_buildkit_does(
     mine, others = set(ours(tmp_path, "").lines()), set(buildkit(tmp_path, "").lines())
 
     assert sorted(mine - others) == sorted(others - mine) == []
+
+
+@pytest.mark.parametrize(
+    ("ref", "builder"),
+    # That BuildKit knows no directories yet, the first builder does.
+    [("#main", "buildkit"), ("#v1", "buildkit"), ("#main:d", "classic")],
+)
+def test_a_repository_gives_the_tree_that_it_gives_docker(
+    tmp_path: Path, ours: Make, request: pytest.FixtureRequest, ref: str, builder: str
+) -> None:
+    theirs: Make = request.getfixturevalue(builder)
+    (tmp_path / "served").mkdir()
+    inner = Repository(tmp_path / "served", "inner")
+    inner.commit({"in/deep": "inner\n"})
+    outer = Repository(tmp_path / "served", "outer")
+    outer.write(
+        {
+            "Dockerfile": "FROM scratch\nCOPY . /all/\n",
+            "d/Dockerfile": "FROM scratch\nCOPY . /all/\n",
+            "d/e/f": "f\n",
+            ".gitattributes": "d export-ignore\nv export-subst\nc text eol=crlf\ni ident\n",
+            ".dockerignore": "d\n",
+            "v": "$Format:%H$\n",
+            "c": "1\n2\n",
+            "i": "$Id$\n",
+            "umlaut-\u00e4": "",
+        }
+    )
+    (outer.work / "run").write_text("#!/bin/sh\n")
+    (outer.work / "run").chmod(0o775)
+    (outer.work / "link").symlink_to("/etc/passwd")
+    with serving(tmp_path / "served") as server:
+        git(outer.work, "submodule", "add", "-q", f"{server.url}/inner.git", "d/sub")
+        outer.commit()
+        git(outer.work, "tag", "-a", "-m", "t", "v1")
+        outer.serve()
+        trees = [make(f"{server.url}/outer.git{ref}", "") for make in (ours, theirs)]
+
+    # Times are the commit's for us; and docker leaves a file that points to nothing.
+    lines = [
+        [
+            str((name, node._replace(mtime=0)))
+            for name, node in sorted(tree.files.items())
+            if not name.endswith("sub/.git")
+        ]
+        for tree in trees
+    ]
+    assert lines[0] == lines[1]
+    assert len(lines[0]) > 3

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.build.gitserver import Repository, serving
 from tests.cli.conftest import IMAGE, Cli, Screen
 
 TEXT = f"FROM {IMAGE}\nARG WHO=nobody\nCOPY file /file\nRUN echo $WHO > /who\n"
@@ -99,6 +100,37 @@ def test_a_context_can_be_read_from_standard_input(cli: Cli, context: Path, tmp_
 
     assert shown(cli, alone, "/how") == "alone"
     assert shown(cli, out.decode().strip(), "/file") == "content"
+
+
+def test_a_context_is_fetched_from_a_url(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "served").mkdir()
+    repository = Repository(tmp_path / "served", "one")
+    repository.commit({"d/file": "fetched\n", "d/Other": f"FROM {IMAGE}\nCOPY file /file\n"})
+    text = f"FROM {IMAGE}\nCOPY d/file /read\n"
+
+    with serving(tmp_path / "served") as server:
+        url = f"{server.url}/one.git"
+        made = build(cli, "-q", "-f", "Other", f"{url}#main:d")
+        read = build(cli, "-q", "-f", "-", url, input=text)
+        failed = cli("build", f"{server.url}/none.git", code=1).stderr
+
+    assert shown(cli, made, "/file") == "fetched"
+    assert shown(cli, read, "/read") == "fetched"
+    assert "not found" in failed
+
+
+def test_further_contexts_are_named(cli: Cli, context: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/other").write_text("more\n")
+    (context / "Dockerfile").write_text("FROM base\nCOPY --from=more other /other\n")
+    base = f"base=docker-image://{IMAGE}"
+
+    made = build(
+        cli, "-q", "--build-context", base, "--build-context", f"more={tmp_path}/more", str(context)
+    )
+
+    assert shown(cli, made, "/other") == "more"
+    assert "NAME=VALUE" in cli("build", "--build-context", "x", str(context), code=1).stderr
 
 
 def test_a_target_is_built_and_no_more(cli: Cli, context: Path) -> None:

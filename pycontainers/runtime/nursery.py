@@ -1,4 +1,4 @@
-"""The fork server of supervisors: they share its memory, and are born in a millisecond.
+"""The fork server of supervisors: they share its memory, and one is born in advance.
 
 It holds nothing and knows nothing of them but that they live: killed, it is missed by nobody, and
 the next start makes another.  It ends when it has neither clients nor supervisors.
@@ -11,17 +11,22 @@ import gc
 import os
 import signal
 import socket
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pycontainers.kernel import namespaces, processes, sockets
 from pycontainers.kernel.cgroups import v1, v2  # noqa: F401  # loaded once, for all supervisors
-from pycontainers.runtime import overlay
+from pycontainers.runtime import ground, overlay
 from pycontainers.runtime.answers import tell
 from pycontainers.runtime.loop import Loop
+from pycontainers.runtime.spare import Likeness, Spare
 from pycontainers.runtime.supervisor import supervise
+
+if TYPE_CHECKING:
+    from pycontainers.runtime.loop import Timer
 
 LISTENING_FD: Final = 3
 _LOOK_AGAIN: Final = 1.0  # seconds: whoever was about to connect may have been killed
+_AFTER_A_START: Final = 0.01  # seconds, in which the container needs the processors
 
 
 class Nursery:
@@ -35,6 +40,9 @@ class Nursery:
         self._clients: dict[int, socket.socket] = {}
         self._owners: dict[int, int] = {}  # pidfds of clients, by their connections
         self._supervisors: set[int] = set()
+        self._spare: Spare | None = None
+        self._expected: Likeness | None = None  # of the next container
+        self._timer: Timer | None = None  # of the birth of a spare
         self._place = ""  # where cgroups are made, once an application has found out
         self._detached_layers = overlay.takes_detached_layers()
         self._loop = Loop()
@@ -92,8 +100,10 @@ class Nursery:
                 self._loop.add(owner_fd, lambda _: self._part_from(client))
             tell(client, {"pid": os.getpid(), "place": self._place})
         elif request["op"] == "supervise":
-            self._bear(request, client, fds)
+            if not self._take_spare(request, client, fds):
+                self._bear(request, client, fds)
             self._part_from(client)
+            self._expect(request)
         for fd in fds:
             os.close(fd)
 
@@ -105,31 +115,88 @@ class Nursery:
         self._loop.remove(client.fileno())
         del self._clients[client.fileno()]
         client.close()
+        if not self._owners:
+            self._forgo_spare()
 
     def _bear(self, order: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
-        flags = namespaces.CLONE_NEWPID | namespaces.CLONE_NEWNS
         try:
-            pid, pidfd = namespaces.clone3(flags)
+            pidfd = self._fork(channel)
         except OSError as error:
             tell(channel, {"failed": str(error), "errno": error.errno or 0})
             return
-        if pid == 0:
-            self._loop.close()
-            self._listening.close()
-            for other in self._clients.values():
-                if other is not channel:
-                    other.close()
-            for other_fd in (*self._supervisors, *self._owners.values()):
-                os.close(other_fd)
-            supervise(order, channel, fds, detached_layers=self._detached_layers)
+        if pidfd < 0:
+            begin(order, channel, fds, detached_layers=self._detached_layers)
         self._supervisors.add(pidfd)
-        self._loop.add(pidfd, lambda _: self._bury(pidfd))
+
+    def _fork(self, channel: socket.socket | None) -> int:
+        """Fork into a new PID and mount namespace; gives the pidfd, or -1 in the child."""
+        flags = namespaces.CLONE_NEWPID | namespaces.CLONE_NEWNS
+        pid, pidfd = namespaces.clone3(flags)
+        if pid != 0:
+            self._loop.add(pidfd, lambda _: self._bury(pidfd))
+            return pidfd
+        self._loop.close()
+        self._listening.close()
+        for other in self._clients.values():
+            if other is not channel:
+                other.close()
+        for other_fd in (*self._supervisors, *self._owners.values()):
+            os.close(other_fd)
+        self._forgo_spare()
+        return -1
+
+    def _take_spare(self, order: dict[str, Any], channel: socket.socket, fds: list[int]) -> bool:
+        spare, self._spare = self._spare, None
+        if spare is None or not spare.take(order, channel, fds):
+            return False
+        self._supervisors.add(spare.pidfd)
+        return True
+
+    def _expect(self, order: dict[str, Any]) -> None:
+        """Have a spare soon that suits a container like this one."""
+        self._expected = Likeness.of(order)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.after(_AFTER_A_START, self._ready_spare)
+
+    def _ready_spare(self) -> None:
+        if not self._owners or self._expected is None or self._spare is not None:
+            return
+        spare = Spare()
+        try:
+            pidfd = self._fork(None)
+        except OSError:  # a start would fail as well, and be told
+            spare.close()
+            return
+        if pidfd < 0:
+            spare.wait(self._expected, detached_layers=self._detached_layers)
+        spare.born(pidfd)
+        self._spare = spare
+
+    def _forgo_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
 
     def _bury(self, pidfd: int) -> None:
         self._loop.remove(pidfd)
         self._supervisors.discard(pidfd)
+        if self._spare is not None and self._spare.pidfd == pidfd:
+            self._forgo_spare()
         processes.wait(pidfd)
         os.close(pidfd)
+
+
+def begin(
+    order: dict[str, Any], channel: socket.socket, fds: list[int], *, detached_layers: bool
+) -> NoReturn:
+    """Be the supervisor that `order` describes, in the new process."""
+    try:
+        laid = ground.lay(order["run"], detached_layers=detached_layers)
+    except BaseException as error:  # nothing may return into the nursery's code
+        tell(channel, {"failed": f"the supervisor failed: {error}", "errno": 0})
+        os._exit(1)
+    supervise(order, channel, fds, laid)
 
 
 def main(path: str) -> NoReturn:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pycontainers.errors import KernelError
 from pycontainers.kernel import namespaces, processes, sockets
 from pycontainers.kernel.cgroups import base
-from pycontainers.runtime import further, init, plan, wiring, worker
+from pycontainers.runtime import further, ground, init, wiring, worker
 from pycontainers.runtime.answers import failure, io_of, tell
-from pycontainers.runtime.birth import Doing, bring_to_life, give_orders
-from pycontainers.runtime.preparation import Newborn
+from pycontainers.runtime.birth import Doing, bear, give_orders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pycontainers.kernel.cgroups.base import Cgroup
     from pycontainers.kernel.processes import Exit
+    from pycontainers.runtime.preparation import Newborn
     from pycontainers.runtime.supervisor import Supervisor
 
 
@@ -48,7 +48,7 @@ class Other(NamedTuple):
 class Program:
     """The container's program, while there is one, and what else runs for the container."""
 
-    def __init__(self, supervisor: Supervisor, detached_layers: bool) -> None:
+    def __init__(self, supervisor: Supervisor, detached_layers: bool, born: Newborn | None) -> None:
         self.pid = -1
         self.pidfd = -1
         self.cgroup: Cgroup | None = None
@@ -57,6 +57,7 @@ class Program:
         self._detached_layers = detached_layers
         self._own_pid_namespace = namespaces.open_namespace(os.getpid(), "pid")
         self._doing = Doing()
+        self._born = born  # before it was known for what
         self._newborn: Newborn | None = None
         self._status: socket.socket | None = None
         self._account: dict[str, Any] | None = None  # of a start that failed
@@ -88,20 +89,34 @@ class Program:
         supervisor.loop.add(newborn.pidfd, self._bury)
 
     def _give_birth(self, request: dict[str, Any]) -> Newborn:
-        birth = plan.Birth.unpack(request["birth"])
-        ours, theirs = sockets.pair()
-        flags = sum(namespaces.NAMESPACES[name] for name in birth.namespaces)
-        shared_fd = self._supervisor.shared_fd
-        with namespaces.entered(shared_fd, namespaces.CLONE_NEWNET if shared_fd >= 0 else 0):
-            pid, pidfd = namespaces.clone3(flags)
-            if pid == 0:
-                processes.die_with_parent()
-                init.await_orders(theirs, birth.init, -1)
-        theirs.close()
-        place, layers = request["cgroup"], self._detached_layers
-        newborn = Newborn(pid, pidfd, ours, request["birth"], place, detached_layers=layers)
-        bring_to_life(newborn, birth.launcher, self._supervisor.ranges, self._doing)
-        return newborn
+        shared_fd, ranges = self._supervisor.shared_fd, self._supervisor.ranges
+        born, self._born = self._born, None
+        if born is not None:
+            if shared_fd < 0 and self._adopted(born, request):
+                return born
+            ground.forgo(born, ranges)
+        return bear(
+            request["birth"],
+            request["cgroup"],
+            self._supervisor.directory,
+            ranges,
+            self._doing,
+            detached_layers=self._detached_layers,
+            shared_fd=shared_fd,
+        )
+
+    def _adopted(self, born: Newborn, request: dict[str, Any]) -> bool:
+        """Make what was born before it was known for whom this container's, where it fits."""
+        if born.changes and not self._supervisor.order["fresh"]:
+            return False
+        if not born.serves(request["birth"], request["cgroup"]):
+            return False
+        try:
+            born.settle(self._supervisor.directory)
+        except OSError:
+            return False
+        born.place = request["cgroup"]
+        return True
 
     def _give_orders(
         self, newborn: Newborn, request: dict[str, Any], fds: list[int], stdio: int

@@ -7,27 +7,27 @@ outlives it.  Whoever may use the container's socket can ask it; one connection 
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import socket
 import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from pycontainers.kernel import mounts, namespaces, processes
+from pycontainers.kernel import namespaces, processes
 from pycontainers.kernel.cgroups import base
 from pycontainers.runtime import journal, state
 from pycontainers.runtime.answers import tell
+from pycontainers.runtime.ground import host_number
 from pycontainers.runtime.health import Health
 from pycontainers.runtime.log import Log
 from pycontainers.runtime.loop import Loop
 from pycontainers.runtime.program import Ended, Program
 from pycontainers.runtime.proxy import Published, Relay
-from pycontainers.runtime.ranges import IdRanges
 from pycontainers.runtime.requests import Requests
 from pycontainers.runtime.streams import Client, Streams
 
 if TYPE_CHECKING:
+    from pycontainers.runtime.ground import Ground
     from pycontainers.runtime.loop import Timer
 
 _KILLED: Final = 128 + signal.SIGKILL
@@ -45,8 +45,7 @@ class Supervisor:
         order: dict[str, Any],
         channel: socket.socket,
         fds: list[int],
-        detached_layers: bool,
-        host_proc_fd: int,
+        ground: Ground,
     ) -> None:
         self.order = order
         self.directory: str = order["directory"]
@@ -57,8 +56,8 @@ class Supervisor:
         self.stopped = False  # whether somebody wants it not to run
         self.again = False  # whether it is to be started again at once
         self.timed_out = False
-        self._host_proc_fd = host_proc_fd
-        self._me = [self._host_number("self"), processes.start_time(1) or 0]
+        self._host_proc_fd = ground.host_proc_fd
+        self._me = [host_number(ground.host_proc_fd), processes.start_time(1) or 0]
         self._pause = _FIRST_PAUSE
         self._timers: dict[str, Timer] = {}
         log = Log(self.directory, **order["log"])
@@ -71,8 +70,8 @@ class Supervisor:
         ports = [Published(rest.pop(0), *relay) for relay in order["relays"]]
         ends = [rest.pop(0) for _ in order["attach"] or ()]
         self.given = rest
-        self.ranges = IdRanges(order["run"])
-        self.program = Program(self, detached_layers)
+        self.ranges = ground.ranges
+        self.program = Program(self, ground.detached_layers, ground.newborn)
         self.relay = Relay(self.loop, lambda: namespaces.clone3(0), ports)
         self.health = Health(self, order["health"]) if order["health"] else None
         self.requests = Requests(self)
@@ -98,9 +97,13 @@ class Supervisor:
         known = {**self.order["attributes"], **attributes}
         journal.append(self.order["events"], action, self.order["id"], known)
 
-    def _host_number(self, name: str) -> int:
-        """Give the host's number of a process of /proc, as the host's own /proc has it."""
-        return int(os.readlink(name, dir_fd=self._host_proc_fd).split("/")[0])
+    def change_uses(self, uses: list[list[Any]]) -> None:
+        """Take in what the container uses from now on, and write down what has changed."""
+        before, self.order["uses"] = self.order["uses"], uses
+        if self.program.runs:
+            events = self.order["events"]
+            journal.append_uses(events, [use for use in before if use not in uses], begin=False)
+            journal.append_uses(events, [use for use in uses if use not in before], begin=True)
 
     def host_pid(self, pidfd: int) -> int | None:
         """Give the host's number of a process; None once it has ended."""
@@ -128,6 +131,7 @@ class Supervisor:
             error="",
             health=self.health.begin() if self.health else None,
         )
+        journal.append_uses(self.order["events"], self.order["uses"], begin=True)
         self.tell_journal("start")
         for channel in self.clients_of_start:
             tell(channel, {"started": self.state.pid}, (self.program.pidfd,))
@@ -181,6 +185,7 @@ class Supervisor:
         if ended.usage.oom_kills:
             self.tell_journal("oom")
         self.tell_journal("die", exitCode=str(code), execDuration=str(int(lasted)))
+        journal.append_uses(self.order["events"], self.order["uses"], begin=False)
         if self.stopped and not self.again:
             self.tell_journal("stop")
         for channel in self.clients_of_end:
@@ -292,20 +297,13 @@ class Supervisor:
 
 
 def supervise(
-    order: dict[str, Any], channel: socket.socket, fds: list[int], *, detached_layers: bool
+    order: dict[str, Any], channel: socket.socket, fds: list[int], ground: Ground
 ) -> NoReturn:
-    """Be the supervisor that `order` describes, as process 1 of a PID and mount namespace."""
+    """Be the supervisor that `order` describes."""
     supervisor: Supervisor | None = None
     try:
-        gc.enable()
-        os.setsid()
         processes.set_name("supervisor")
-        host_proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        # The host's unmounts reach this namespace, so that it keeps no disk busy; nothing leaves.
-        mounts.mount(None, "/", None, mounts.MS_SLAVE | mounts.MS_REC)
-        flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
-        mounts.mount("proc", "/proc", "proc", flags)
-        supervisor = Supervisor(order, channel, fds, detached_layers, host_proc_fd)
+        supervisor = Supervisor(order, channel, fds, ground)
         supervisor.run()
     except BaseException as error:  # nothing may return into the nursery's code
         account = f"the supervisor failed: {type(error).__name__}: {error}"

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pycontainers.build.bases import Fetch
     from pycontainers.build.cancelling import Cancellation
     from pycontainers.build.context import Context
+    from pycontainers.build.contexts import Contexts
+    from pycontainers.build.gitrun import Access
     from pycontainers.build.importing import Imports
     from pycontainers.build.instructions import From, Instruction
     from pycontainers.build.parse import Dockerfile, Stage
@@ -55,6 +57,8 @@ class Wanted:
     cached: bool
     fetch: Fetch
     imports: Imports
+    contexts: Contexts
+    access: Access
 
 
 class Build:
@@ -76,6 +80,7 @@ class Build:
         self.ssh = wanted.ssh
         self.network = wanted.network
         self.insecure = wanted.insecure
+        self.access = wanted.access
         self.limits = Limits()
         self.workers = Workers(services)
         self.maker = Maker(services, cached=wanted.cached, imports=wanted.imports)
@@ -88,7 +93,8 @@ class Build:
         self._globals = Globals.of(dockerfile, build_args, known)
         self._stages: dict[int, Future[Result]] = {}
         self.bases: dict[int, ImageConfig] = {}  # of the images that stages begin from
-        self._images = Bases(services, wanted.fetch)
+        self._contexts = wanted.contexts
+        self._images = Bases(services, wanted.fetch, wanted.contexts, self.maker, self.epoch)
         self._lock = threading.Lock()
 
     def run(self) -> Result:
@@ -98,8 +104,9 @@ class Build:
         pool = ThreadPoolExecutor(
             min(len(needed), _AT_ONCE), thread_name_prefix="pycontainers-build"
         )
+        made: list[Future[Result]] = []
         try:
-            made = [pool.submit(self._stage, index) for index in needed]
+            made += [pool.submit(self._stage, index) for index in needed]
             done, _ = wait(made, return_when="FIRST_EXCEPTION")
             failed = [one for one in done if one.exception() is not None]
             if failed:
@@ -110,13 +117,21 @@ class Build:
             raise
         finally:
             try:
-                _end(pool, self.progress.cancellation)
+                _end(pool, made, self.progress.cancellation)
             finally:
                 self.maker.close()
 
     def secret(self, name: str) -> bytes | None:
         """Give a secret, None where it was not given."""
         return self._wanted.secrets.get(name)
+
+    def source(self, stage: Stage, key: str) -> Result | Context:
+        """Give what COPY --from names: as `other` does, but the files of a context as they are."""
+        found = self.dockerfile.stage(key)
+        name = self._contexts.find(found.name if found is not None else key)
+        if not name or self._contexts.image(name) is not None:
+            return self.other(stage, key)
+        return self._contexts.files(name)
 
     def other(self, stage: Stage, key: str) -> Result:
         """Give the stage before `stage`, or the image, that COPY --from or a mount names."""
@@ -159,6 +174,8 @@ class Build:
         return sorted(needed)
 
     def _needs(self, stage: Stage) -> list[int]:
+        if self._contexts.find(stage.name):
+            return []
         names = [self._origin(stage.begin).image.text]
         for instruction in stage.instructions:
             names += _sources(instruction)
@@ -167,7 +184,12 @@ class Build:
     def _earlier(self, stage: Stage, names: Sequence[str]) -> list[int]:
         """Give the stages before `stage` that are among these names of stages and images."""
         found = [self.dockerfile.stage(name) for name in names if name]
-        return [one.index for one in found if one is not None and one.index < stage.index]
+        return [
+            one.index
+            for one in found
+            # What a context takes the place of is made only where it is a layer.
+            if one is not None and one.index < stage.index and not self._contexts.find(one.name)
+        ]
 
     def _origin(self, begin: From) -> scope.Origin:
         try:
@@ -192,7 +214,8 @@ class Build:
     def _make(self, stage: Stage) -> Result:
         origin = self._origin(stage.begin)
         image, named = origin.image.text, origin.platform.text
-        earlier = self.dockerfile.stage(image)
+        replaced = self._contexts.find(stage.name)
+        earlier = None if replaced else self.dockerfile.stage(image)
         if earlier is not None and earlier.index < stage.index:
             base = self._stage(earlier.index)
             assert base.scope is not None
@@ -200,13 +223,16 @@ class Build:
         platform = Platform.parse(named) if named else self._wanted.platform
         with self.progress.step(stage, stage.begin) as step:
             try:
-                base = self._images.get(image, platform, step.transfer)
+                base = self._images.get(replaced or image, platform, step.transfer)
             except BuildError as error:
                 raise self.dockerfile.locate(error, stage.begin) from None
             if not step.has_transferred:
                 step.cached()
         self.bases[stage.index] = base.config
-        return StageBuild(self, stage, base, Scope(self._globals, base.config.environment())).run()
+        scope = Scope(self._globals, base.config.environment())
+        if replaced:
+            return attrs.evolve(base, scope=scope)
+        return StageBuild(self, stage, base, scope).run()
 
 
 def _sources(instruction: Instruction) -> list[str]:
@@ -218,14 +244,19 @@ def _sources(instruction: Instruction) -> list[str]:
     return []
 
 
-def _end(pool: ThreadPoolExecutor, cancellation: Cancellation) -> None:
+def _end(
+    pool: ThreadPoolExecutor, made: Sequence[Future[Result]], cancellation: Cancellation
+) -> None:
     """Wait for what goes on; it takes no long time, as a build that failed has been cancelled."""
     interrupted = False
     while True:
         try:
             if interrupted or cancellation.is_called:
                 cancellation.call()  # also what an interruption has kept it from
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            # Not by the threads: Thread.join, interrupted, takes one for ended (CPython 3.11).
+            wait([one for one in made if not one.cancelled()])
+            pool.shutdown()
             break
         except KeyboardInterrupt:  # to leave now would leave containers behind
             interrupted = True

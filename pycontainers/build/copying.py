@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pycontainers.build.context import Selection, Workers, feed
-from pycontainers.distribution.scratch import scratch
 from pycontainers.kernel import paths
 from pycontainers.lifecycle import workers
 from pycontainers.runtime import modes, plan, selecting
 from pycontainers.runtime.mounting import MountImage
 from pycontainers.runtime.selection import read as read_matches
+from pycontainers.storage.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,7 +110,7 @@ def copy(
         elif source:
             work["source"] = list(source)
         else:
-            empty = opened.enter_context(scratch(services))
+            empty = opened.enter_context(scratch(services.root.layers))
             given.append(opened.enter_context(paths.directory(empty)))
         entries: int = workers.ask(Workers(services), work, given).told["entries"]
     return entries
@@ -153,7 +153,7 @@ def _stage(services: Services, layers: Sequence[str]) -> Iterator[dict[str, Any]
         tree = plan.pack(MountImage(list(layers), "", "/", 0, False))
         yield {"jail": "image", "tree": tree}
         return
-    with scratch(services) as path:  # nothing is in it
+    with scratch(services.root.layers) as path:  # nothing is in it
         yield {"jail": "directory", "directory": str(path)}
 
 

@@ -10,9 +10,9 @@ import attrs
 from pycontainers.build import words
 from pycontainers.build.instructions import (
     Add,
-    Copy,
     Env,
     Expose,
+    Files,
     Instruction,
     Label,
     Pair,
@@ -57,7 +57,7 @@ class _Expansion:
     def of(self, instruction: Instruction) -> Instruction:
         """Give the instruction expanded."""
         match instruction:
-            case Add() | Copy():
+            case Files():
                 return self._copied(instruction)
             case Env() | Label():
                 return attrs.evolve(instruction, pairs=tuple(map(self._pair, instruction.pairs)))
@@ -78,7 +78,7 @@ class _Expansion:
             case _:
                 return instruction
 
-    def _copied(self, instruction: Add | Copy) -> Add | Copy:
+    def _copied(self, instruction: Files) -> Files:
         expanded = attrs.evolve(
             instruction,
             sources=self._all(instruction.sources),

@@ -13,7 +13,7 @@ import attrs
 
 from pycontainers.build import config as configs
 from pycontainers.build.making import Layer
-from pycontainers.distribution.compression import Compressor
+from pycontainers.distribution.compression import GzipBlob
 from pycontainers.distribution.record import all_at_once, compose, layer_descriptor
 from pycontainers.distribution.streaming import streamed
 from pycontainers.errors import BuildError
@@ -74,26 +74,35 @@ def _archived(build: Build, layer: Layer, stopped: threading.Event) -> Layer:
         return layer
     cache = build.maker.cache
     known = cache.archive(layer.built, latest(build))
+    is_empty = known is None and not os.listdir(layer.path)  # noqa: PTH208
+    if is_empty and build.maker.empty is not None:
+        known = build.maker.empty._replace(directory=layer.built.directory)
+        cache.archived(known)
     if known is not None:
         digest = Digest.parse(known.blob)
         if services.content.size(digest) == known.length:
             _show(build, layer.path, known.diff_id)
             descriptor = layer_descriptor(digest, known.length)
             return attrs.evolve(layer, diff_id=known.diff_id, descriptor=descriptor)
-    compressor, hasher = Compressor(), hashlib.sha256()
+    hasher = hashlib.sha256()
     with services.content.write() as ingest:
+        blob = GzipBlob(ingest)
         with contextlib.closing(_stream(build, layer.path)) as pieces:
             for data in pieces:
                 if stopped.is_set():
                     raise BuildError("cancelled, as another layer can't be written")
                 hasher.update(data)
-                ingest.write(compressor.compress(data))
-        ingest.write(compressor.flush())
-        size, digest = ingest.offset, ingest.commit()
+                blob.write(data)
+        descriptor = blob.commit()
     diff_id = f"sha256:{hasher.hexdigest()}"
-    cache.archived(BuiltArchive(layer.built.directory, latest(build), diff_id, str(digest), size))
+    made = BuiltArchive(
+        layer.built.directory, latest(build), diff_id, descriptor.digest, descriptor.size
+    )
+    cache.archived(made)
+    if is_empty:
+        build.maker.empty = made
     _show(build, layer.path, diff_id)
-    return attrs.evolve(layer, diff_id=diff_id, descriptor=layer_descriptor(digest, size))
+    return attrs.evolve(layer, diff_id=diff_id, descriptor=descriptor)
 
 
 def _show(build: Build, path: str, diff_id: str) -> None:

@@ -132,27 +132,33 @@ class Entrypoint(Instruction):
 
 
 @attrs.frozen(kw_only=True)
-class Copy(Instruction):
-    """Copy files of the context, a stage or an image; heredocs are files named after them.
+class Files(Instruction):
+    """What COPY and ADD have in common; heredocs are files named after them.
 
     `exclude` are patterns of what is left out, `chown` and `chmod` as written, empty without.
     """
 
-    name: ClassVar[str] = "COPY"
-
     sources: tuple[str, ...]
     destination: str
     heredocs: tuple[Heredoc, ...] = ()
-    from_: str = ""
     chown: str = ""
     chmod: str = ""
     link: bool = False
-    parents: bool = False
     exclude: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
-class Add(Instruction):
+class Copy(Files):
+    """Copy files of the context, a stage or an image."""
+
+    name: ClassVar[str] = "COPY"
+
+    from_: str = ""
+    parents: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Add(Files):
     """Copy files of the context or of URLs, and unpack archives.
 
     `unpack` and `keep_git_dir` are None where nothing is said, and what is added decides.
@@ -160,13 +166,6 @@ class Add(Instruction):
 
     name: ClassVar[str] = "ADD"
 
-    sources: tuple[str, ...]
-    destination: str
-    heredocs: tuple[Heredoc, ...] = ()
-    chown: str = ""
-    chmod: str = ""
-    link: bool = False
-    exclude: tuple[str, ...] = ()
     checksum: str = ""
     keep_git_dir: bool | None = None
     unpack: bool | None = None

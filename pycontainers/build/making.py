@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pycontainers.distribution.scratch import scratch
 from pycontainers.errors import StoreError
-from pycontainers.storage.builds import BuildCache, BuiltLayer
+from pycontainers.storage.builds import BuildCache, BuiltArchive, BuiltLayer
+from pycontainers.storage.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +62,7 @@ class Maker:
         self.services = services
         self.cache = BuildCache(services.database, services.root.layers)
         self.used: dict[tuple[str, str], Layer] = {}
+        self.empty: BuiltArchive | None = None  # of a layer without files, once one is written
         self._cached = cached
         self._imports = imports
 
@@ -105,7 +106,7 @@ class Maker:
         """Give a directory with `upper` and `work`; what is left of it is removed at the end."""
         with contextlib.ExitStack() as stack:
             try:
-                making = stack.enter_context(scratch(self.services, 0o700))
+                making = stack.enter_context(scratch(self.services.root.layers, 0o700))
                 for directory, mode in ((making / "upper", 0o755), (making / "work", 0o700)):
                     directory.mkdir()
                     directory.chmod(mode)

@@ -1,8 +1,13 @@
-"""RUN: a command in a container over the layers so far; what it changed is the next layer."""
+"""RUN: a command in a container over the layers so far; what it changed is the next layer.
+
+The commands of a stage that have the same network are one container that is started again and
+again: its row, its addresses, its ids and its cables are made once.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import stat
@@ -19,7 +24,7 @@ from pycontainers.lifecycle.source import Source
 from pycontainers.lifecycle.streams import STDOUT, Streams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pycontainers.build.cancelling import Cancellation
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from pycontainers.oci.config import ImageConfig
 
 _KEPT_OUTPUT: Final = 64 << 10  # bytes of a command's last output, for an error
+_KNOWN: Final = 1 << 12
 _HOSTNAME: Final = "build"
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY
 _STUBS: Final = ("etc/hosts", "etc/resolv.conf", "proc", "sys", "dev")
@@ -57,55 +63,90 @@ class _Told(output.Stream):
         return self._last
 
 
-def run(
-    services: Services,
-    layers: Sequence[str],
-    config: ImageConfig,
-    argv: Sequence[str],
-    *,
-    env: Mapping[str, str],
-    mounts: Sequence[Mount],
-    secrets: Mapping[str, int],
-    network: str,
-    insecure: bool,
-    tell: Callable[[bytes], None],
-    keep: Callable[[Path], None],
-    cancellation: Cancellation,
-) -> Ended:
-    """Run a command over `layers`, topmost first; `keep` takes the directory of what it changed.
+class Commands:
+    """The commands of one stage; `close` takes away all that was made for them."""
 
-    That is called only where the command ended with 0.  A cancellation kills the command.  Raises
-    LaunchError, and BuildError where it was cancelled.
-    """
-    options = Options.of(
-        list(argv),
-        entrypoint=[],
-        env=dict(env),
-        workdir=config.working_dir or "/",
-        user=config.user or None,
-        hostname=_HOSTNAME,
-        network=network,
-        mounts=list(mounts),
-        no_new_privileges=False,  # as in docker build: sudo and su are used there
-        privileged=insecure,
-    )
-    source = Source(image="", config=attrs.evolve(config, volumes=()), layers=tuple(layers))
-    attached = Attached(services, new_id(), options, source, secrets)
-    try:
-        attached.create()
-        while True:
-            ended = _run_to_end(attached, tell, cancellation)
-            if not attached.start_again():
-                break
-        if ended.exit_code == 0:
-            upper = services.snapshots.path(attached.id) / "upper"
-            targets = [*_STUBS, *(mount.target.strip("/") for mount in mounts)]
-            _remove_stubs(upper, layers, targets)
-            keep(upper)
-        return ended
-    finally:
-        attached.end_now()
-        attached.remove()
+    def __init__(self, services: Services, cancellation: Cancellation) -> None:
+        self._services = services
+        self._cancellation = cancellation
+        self._containers: dict[str, Attached] = {}
+
+    def run(
+        self,
+        layers: Sequence[str],
+        config: ImageConfig,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        mounts: Sequence[Mount],
+        secrets: Mapping[str, int],
+        network: str,
+        insecure: bool,
+        tell: Callable[[bytes], None],
+        keep: Callable[[Path], None],
+    ) -> Ended:
+        """Run a command over `layers`, topmost first; `keep` takes the directory of its changes.
+
+        That is called only where the command ended with 0.  A cancellation kills the command.
+        Raises LaunchError, and BuildError where it was cancelled.
+        """
+        options = Options.of(
+            list(argv),
+            entrypoint=[],
+            env=dict(env),
+            workdir=config.working_dir or "/",
+            user=config.user or None,
+            hostname=_HOSTNAME,
+            network=network,
+            mounts=list(mounts),
+            no_new_privileges=False,  # as in docker build: sudo and su are used there
+            privileged=insecure,
+        )
+        source = Source(image="", config=attrs.evolve(config, volumes=()), layers=tuple(layers))
+        with self._container(options, source, secrets) as attached:
+            while True:
+                ended = _run_to_end(attached, tell, self._cancellation)
+                if not attached.start_again():
+                    break
+            if ended.exit_code == 0:
+                upper = self._services.snapshots.path(attached.id) / "upper"
+                targets = [*_STUBS, *(mount.target.strip("/") for mount in mounts)]
+                _remove_stubs(upper, layers, targets)
+                keep(upper)
+            return ended
+
+    @contextlib.contextmanager
+    def _container(
+        self, options: Options, source: Source, secrets: Mapping[str, int]
+    ) -> Iterator[Attached]:
+        """Give the container for a command; that of one with the host's rights is its own."""
+        network = options.network[0]
+        shares = options.has_own_network and not options.privileged
+        attached = self._containers.get(network) if shares else None
+        if attached is None:
+            attached = Attached(self._services, new_id(), options, source, secrets, has_home=shares)
+            if shares:
+                self._containers[network] = attached
+            try:
+                attached.create()
+                yield attached
+            finally:
+                if not shares:
+                    _remove(attached)
+        else:
+            attached.change(options, source, secrets)
+            yield attached
+
+    def close(self) -> None:
+        """Take the containers away, whatever their state."""
+        while self._containers:
+            _, attached = self._containers.popitem()
+            _remove(attached)
+
+
+def _remove(attached: Attached) -> None:
+    attached.end_now()
+    attached.remove()
 
 
 def _run_to_end(
@@ -149,36 +190,49 @@ def _remove_stubs(upper: Path, layers: Sequence[str], targets: Sequence[str]) ->
                     parent, _, name = path.rpartition("/")
                     parent_fd = paths.open_in(upper_fd, parent or ".", _FOLDER, follow=False)
                     try:
-                        _remove_stub(parent_fd, name, _facts_below(layers, path))
+                        _remove_stub(parent_fd, name, layers, path)
                     finally:
                         os.close(parent_fd)
                     path = parent
 
 
+def _remove_stub(parent_fd: int, name: str, layers: Sequence[str], path: str) -> None:
+    """Remove an empty file that was not there, or an empty directory that is as it was, if so.
+
+    Raises FileNotFoundError where nothing was made.
+    """
+    facts = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+    if stat.S_ISDIR(facts.st_mode):
+        below = _facts_below(layers, path)
+        if below is None or _kept(facts) == _kept(below):
+            os.rmdir(name, dir_fd=parent_fd)
+    elif stat.S_ISREG(facts.st_mode) and not facts.st_size and _facts_below(layers, path) is None:
+        os.unlink(name, dir_fd=parent_fd)
+
+
 def _facts_below(layers: Sequence[str], path: str) -> os.stat_result | None:
     """Tell what the layers below have at a path; None for nothing."""
     for layer in layers:
-        with paths.directory(layer) as layer_fd:
-            try:
-                fd = paths.open_in(layer_fd, path, os.O_PATH | os.O_NOFOLLOW, follow=False)
-            except KernelError:
-                continue
-            try:
-                facts = os.fstat(fd)
-            finally:
-                os.close(fd)
+        facts = _facts_in(layer, path)
+        if facts is not None:
             return None if stat.S_ISCHR(facts.st_mode) and not facts.st_rdev else facts
     return None
 
 
-def _remove_stub(parent_fd: int, name: str, below: os.stat_result | None) -> None:
-    """Remove an empty file that was not there, or an empty directory that is as it was, if so."""
-    facts = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-    if stat.S_ISDIR(facts.st_mode):
-        if below is None or _kept(facts) == _kept(below):
-            os.rmdir(name, dir_fd=parent_fd)
-    elif stat.S_ISREG(facts.st_mode) and not facts.st_size and below is None:
-        os.unlink(name, dir_fd=parent_fd)
+@functools.lru_cache(maxsize=_KNOWN)
+def _facts_in(layer: str, path: str) -> os.stat_result | None:
+    """Tell what one layer has at a path; it never changes, and no other one has its name."""
+    if not os.path.lexists(f"{layer}/{path}"):  # ten times as fast
+        return None
+    with paths.directory(layer) as layer_fd:
+        try:
+            fd = paths.open_in(layer_fd, path, os.O_PATH | os.O_NOFOLLOW, follow=False)
+        except KernelError:
+            return None
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
 
 
 def _kept(facts: os.stat_result) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from pycontainers.build import config as configs
-from pycontainers.build import running, scope
+from pycontainers.build import scope
 from pycontainers.build.making import Layer, key_of
 from pycontainers.build.runmounts import Mounts
 from pycontainers.distribution.record import platform_of
@@ -50,8 +50,7 @@ def layer(stage: StageBuild, run: Run, step: Step) -> tuple[Layer, str]:
         if is_program and script is not None:
             argv = made.add_program(script)
         stack.enter_context(_foreign(config))
-        ended = running.run(
-            build.services,
+        ended = stage.commands.run(
             result.paths(),
             config,
             argv,
@@ -62,7 +61,6 @@ def layer(stage: StageBuild, run: Run, step: Step) -> tuple[Layer, str]:
             insecure=run.security == "insecure",
             tell=step.output,
             keep=lambda upper: kept.append(build.maker.keep([key], upper, said)),
-            cancellation=build.progress.cancellation,
         )
     if not kept:
         killed = " (out of memory)" if ended.reason == "oom" else ""

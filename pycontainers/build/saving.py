@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import io
-import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO
 
 from pycontainers.build import export, sharing
 from pycontainers.distribution.record import all_at_once
@@ -15,6 +14,7 @@ from pycontainers.errors import StoreError
 from pycontainers.oci import manifest as oci
 from pycontainers.oci.codec import to_json
 from pycontainers.oci.digest import Digest
+from pycontainers.storage.scratch import appearing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pycontainers.build.sharing import Shared
     from pycontainers.lifecycle.services import Services
     from pycontainers.oci.reference import Reference
-
-_LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 def shared(build: Build) -> list[Shared]:
@@ -92,20 +90,14 @@ def _write(
     for digest, (size, stream) in whole.items():
         target = home / Digest.parse(digest).hex
         if not target.is_file() or target.stat().st_size != size:
-            with stream() as file:
-                _put(target, file)
-    _put(place / "oci-layout", io.BytesIO(_LAYOUT))
+            with stream() as file, appearing(target) as written:
+                shutil.copyfileobj(file, written, 1 << 20)
+    _put(place / "oci-layout", oci.LAYOUT)
     descriptor = oci.Descriptor.of(manifest, oci.OCI_MANIFEST, artifact_type=sharing.CONFIG)
     index = to_json(oci.Index(media_type=oci.OCI_INDEX, manifests=(descriptor,)))
-    _put(place / "index.json", io.BytesIO(index))
+    _put(place / "index.json", index)
 
 
-def _put(target: Path, file: BinaryIO) -> None:
-    """Have a file appear with its whole content."""
-    making = target.with_name(f".{target.name}-{os.urandom(4).hex()}")
-    try:
-        with making.open("wb") as written:
-            shutil.copyfileobj(file, written, 1 << 20)
-        making.rename(target)
-    finally:
-        making.unlink(missing_ok=True)
+def _put(target: Path, data: bytes) -> None:
+    with appearing(target) as file:
+        file.write(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -11,6 +12,7 @@ from pycontainers.build import copying
 from pycontainers.build.instructions import Add, Cmd, Copy, OnBuild, Run, Workdir
 from pycontainers.build.making import Layer, key_of
 from pycontainers.build.parse import parse_trigger
+from pycontainers.build.running import Commands
 from pycontainers.errors import BuildError, KernelError, PyContainersError
 from pycontainers.oci.config import History, ImageConfig
 
@@ -53,18 +55,20 @@ class StageBuild:
         self.stage = stage
         self.result = base
         self.scope = scope
+        self.commands = Commands(build.services, build.progress.cancellation)
         self._has_cmd = False
 
     def run(self) -> Result:
         """Carry out all instructions; raises BuildError in its place."""
-        for instruction in self._instructions():
-            try:
-                self._do(instruction)
-            except BuildError as error:
-                raise self.build.dockerfile.locate(error, instruction) from None
-            except PyContainersError as error:
-                problem = BuildError(str(error.args[0]), hint=error.hint)
-                raise self.build.dockerfile.locate(problem, instruction) from error
+        with contextlib.closing(self.commands):
+            for instruction in self._instructions():
+                try:
+                    self._do(instruction)
+                except BuildError as error:
+                    raise self.build.dockerfile.locate(error, instruction) from None
+                except PyContainersError as error:
+                    problem = BuildError(str(error.args[0]), hint=error.hint)
+                    raise self.build.dockerfile.locate(problem, instruction) from error
         return attrs.evolve(self.result, scope=self.scope)
 
     def _instructions(self) -> Iterator[Instruction]:

@@ -23,6 +23,7 @@ from pycontainers.kernel.cgroups import base
 from pycontainers.runtime import overlay, plan, worker
 from pycontainers.runtime.answers import failure, io_of, tell
 from pycontainers.runtime.birth import Doing, bring_to_life, give_orders
+from pycontainers.runtime.home import Home
 from pycontainers.runtime.preparation import Newborn
 from pycontainers.runtime.ranges import IdRanges
 from pycontainers.runtime.zygote import Zygote, ZygoteEndedError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 CONTROL_FD: Final = 3
 OWNER_FD: Final = 4
 _PASSED_OVER: Final = 16  # times a spare is, before it is given up
+_BIRTHS: Final = 32  # known at one time
 _STAYS_FAST: Final = 0.03  # seconds
 _AFTER_A_START: Final = 0.05
 _AFTER_AN_END: Final = 0.002
@@ -45,7 +47,8 @@ class Live:
         self.pid = pid
         self.pidfd = pidfd
         self.channel = channel
-        self.newborn: Newborn | None = None  # of a container's init
+        self.newborn: Newborn | None = None  # of a container's init, or a home
+        self.home = ""
 
 
 class Launcher:
@@ -63,14 +66,15 @@ class Launcher:
         self.ranges = IdRanges(run_directory)
         self.detached_layers = overlay.takes_detached_layers()
         self.zygote = zygote
+        self.homes: dict[str, Home] = {}
         self.doing = Doing()
-        self.spare: Newborn | None = None
-        self.expected: tuple[str, socket.socket] | None = None
-        self.following: dict[str, Any] | None = None  # the cgroup that a spare shall have
+        self.spares: dict[str, Newborn] = {}  # at most one of a home, and one that is in none
+        self.wanted: dict[str, tuple[str, dict[str, Any] | None]] = {}  # births, and their cgroups
+        self.expected: tuple[str, socket.socket, Zygote] | None = None
+        self.following: dict[str, Any] | None = None  # the cgroup that the one expected shall have
         self.postponed: float | None = None  # seconds from now, for the spare
         self.joined = 0.0  # when one last joined its cgroup
-        self.joins = False  # whether that is part of the birth expected
-        self.known: tuple[str, plan.Birth] = "", plan.Birth([], [], [])
+        self.births: dict[str, plan.Birth] = {}
 
     def run(self) -> NoReturn:
         """Serve until the application ends or says so; then kill and clean up."""
@@ -83,20 +87,35 @@ class Launcher:
                     self.bury(self.live[fd])
                     if self.postponed is not None:
                         self.postponed = _AFTER_AN_END
-                elif fd == self.zygote.fileno():
-                    if kinds & select.EPOLLHUP:
-                        self.replace_zygote()
-                    elif len(events) == 1:  # all that somebody waits for comes first
-                        self.ready_or_postpone()
                 elif fd == self.guard_fd:
                     os._exit(1)  # and so everything in this PID namespace
-                elif fd == OWNER_FD or not self.serve():
+                elif fd == OWNER_FD or (fd == CONTROL_FD and not self.serve()):
                     self.end()
+                elif fd not in (OWNER_FD, CONTROL_FD):
+                    self.hear(fd, kinds, alone=len(events) == 1)
+
+    def hear(self, fd: int, kinds: int, *, alone: bool) -> None:
+        """Take in what a zygote tells: a birth, or by the end of its socket its own end."""
+        if not kinds & select.EPOLLHUP:
+            if alone:  # all that somebody waits for comes first
+                self.ready_or_postpone()
+        elif fd == self.zygote.fileno():
+            self.replace_zygote()
+        else:
+            self.unregister(fd)
+
+    def unregister(self, fd: int) -> None:
+        """Listen to a home's zygote no more."""
+        with contextlib.suppress(OSError):  # it is done already
+            self.poll.unregister(fd)
 
     def end(self) -> NoReturn:
         """Kill every container and take its cgroup away."""
-        if self.spare is not None:
-            self.spare.abort(self.ranges)
+        self.wanted.clear()
+        while self.spares:
+            self.spares.popitem()[1].abort(self.ranges)
+        for home in self.homes.values():
+            self.unregister(home.zygote.fileno())
         for live in self.live.values():
             processes.send_signal(live.pidfd, signal.SIGKILL)
         for fd in (CONTROL_FD, OWNER_FD, self.guard_fd, self.zygote.fileno()):
@@ -149,51 +168,56 @@ class Launcher:
         live = Live(newborn.pid, newborn.pidfd, channel)
         live.newborn = newborn
         self.watch(live)
-        self.following = request["next"]
-        if self.expected is None and self.spare is None:
-            self.conceive(request["birth"])
+        self.wanted[self.birth(request["birth"]).home] = request["birth"], request["next"]
+        self.conceive_next()
 
     def newborn(self, request: dict[str, Any]) -> Newborn:
         """Give the spare newborn, where it was born as asked, or a new one."""
-        birth, place, spare = request["birth"], request["cgroup"], self.spare
+        birth, place = request["birth"], request["cgroup"]
+        home = self.birth(birth).home
+        spare = self.spares.get(home)
         if spare is not None:
             if spare.serves(birth, place):
-                self.spare = None
+                del self.spares[home]
                 spare.place = place
                 return spare
             # Another thread may be about to ask for it; or never, if it was for a container that
             # is not started.
             spare.passed_over += 1
             if spare.passed_over > _PASSED_OVER or not spare.serves(birth, spare.place):
-                self.spare = None
+                del self.spares[home]
                 spare.abort(self.ranges)
         return self.give_birth(birth, place)
 
     def give_birth(self, birth: str, place: dict[str, Any] | None) -> Newborn:
         """Have a container's init cloned, and do for it what its birth asks."""
+        home = self.birth(birth).home
         if self.expected is None or self.expected[0] != birth:
             self.conceive(birth)
-        assert self.expected is not None
         try:
             pid, pidfd, ours = self.take_expected()
         except ZygoteEndedError:
+            if home:
+                raise
             self.replace_zygote()
             self.conceive(birth)
             pid, pidfd, ours = self.take_expected()
         newborn = Newborn(pid, pidfd, ours, birth, place, detached_layers=self.detached_layers)
         newborn.owner_fd = OWNER_FD
+        if home:
+            newborn.live_in(self.homes[home].place)
         self.joined = time.monotonic()
-        bring_to_life(newborn, self.known[1].launcher, self.ranges, self.doing)
+        bring_to_life(newborn, self.birth(birth).launcher, self.ranges, self.doing)
         return newborn
 
     def take_expected(self) -> tuple[int, int, socket.socket]:
         """Wait for the newborn that is expected: its pid, a pidfd, and our end of its socket."""
         assert self.expected is not None
-        (_, ours), self.expected = self.expected, None
+        (_, ours, zygote), self.expected = self.expected, None
         if self.postponed is not None:
             self.postponed = None
-            self.poll.modify(self.zygote.fileno(), select.EPOLLIN)
-        return *self.zygote.born(), ours
+            self.poll.modify(zygote.fileno(), select.EPOLLIN)
+        return *zygote.born(), ours
 
     def ready_or_postpone(self) -> None:
         """Bring the spare up now or when nothing goes on.
@@ -201,42 +225,77 @@ class Launcher:
         After a pause the kernel takes milliseconds to let a process join a version 1 cgroup, and
         lets no other process execute or end meanwhile.
         """
-        if not self.joins or time.monotonic() < self.joined + _STAYS_FAST:
+        if self.expected is None:
+            return
+        if not self.joins(self.expected[0]) or time.monotonic() < self.joined + _STAYS_FAST:
             self.ready_spare()
         else:
             self.postponed = _AFTER_A_START
-            self.poll.modify(self.zygote.fileno(), 0)
+            self.poll.modify(self.expected[2].fileno(), 0)
 
     def replace_zygote(self) -> None:
         """Have another zygote in the place of one that was killed, with what it had promised."""
         self.poll.unregister(self.zygote.fileno())
         self.zygote.close()
-        if self.expected is not None:
+        if self.expected is not None and self.expected[2] is self.zygote:
             self.expected[1].close()
-        self.expected = self.postponed = None
+            self.expected = self.postponed = None
         self.zygote = Zygote()
         self.poll.register(self.zygote.fileno(), select.EPOLLIN)
 
     def ready_spare(self) -> None:
         """Bring the expected newborn up as a spare; what fails now will fail again, and be told."""
-        if self.expected is not None and (self.following is not None or not self.joins):
+        if self.expected is None:
+            return
+        birth = self.expected[0]
+        if self.following is not None or not self.joins(birth):
             with contextlib.suppress(KernelError, OSError):
-                self.spare = self.give_birth(self.expected[0], self.following)
+                self.spares[self.birth(birth).home] = self.give_birth(birth, self.following)
+            self.conceive_next()
 
-    def conceive(self, birth: str) -> None:
+    def conceive_next(self) -> None:
+        """Ask for the next newborn that is to be a spare."""
+        while self.expected is None and self.wanted:
+            home, (birth, self.following) = self.wanted.popitem()
+            if home not in self.spares:
+                with contextlib.suppress(ZygoteEndedError):  # of a home, which will be told of
+                    self.conceive(birth)
+
+    def birth(self, packed: str) -> plan.Birth:
+        """Give a birth that a request names."""
+        found = self.births.get(packed)
+        if found is None:
+            if len(self.births) >= _BIRTHS:
+                self.births.clear()
+            found = self.births[packed] = plan.Birth.unpack(packed)
+        return found
+
+    def joins(self, birth: str) -> bool:
+        """Whether joining a cgroup is a part of a birth."""
+        return any(isinstance(step, plan.MakeCgroup) for step in self.birth(birth).launcher)
+
+    def conceive(self, packed: str) -> None:
         """Ask for a newborn, which comes while other work is done."""
-        self.forgo()
-        if self.known[0] != birth:
-            self.known = birth, plan.Birth.unpack(birth)
-            self.joins = any(isinstance(step, plan.MakeCgroup) for step in self.known[1].launcher)
+        if self.expected is not None:
+            put_off = self.expected[0]
+            self.wanted.setdefault(self.birth(put_off).home, (put_off, self.following))
+            self.forgo()
+        birth = self.birth(packed)
+        if birth.home and birth.home not in self.homes:
+            raise ZygoteEndedError
         ours, theirs = sockets.pair()
+        zygote = self.homes[birth.home].zygote if birth.home else self.zygote
         with theirs:
             try:
-                self.zygote.conceive(self.known[1], theirs)
+                zygote.conceive(birth, theirs)
             except ZygoteEndedError:
+                if birth.home:
+                    ours.close()
+                    raise
                 self.replace_zygote()
-                self.zygote.conceive(self.known[1], theirs)
-        self.expected = birth, ours
+                zygote = self.zygote
+                zygote.conceive(birth, theirs)
+        self.expected = packed, ours, zygote
 
     def forgo(self) -> None:
         """Do without the newborn that is expected, if any."""
@@ -244,6 +303,38 @@ class Launcher:
             with contextlib.suppress(ZygoteEndedError):
                 pid, pidfd, ours = self.take_expected()
                 Newborn(pid, pidfd, ours, "", None, detached_layers=False).abort(self.ranges)
+
+    def do_home(self, request: dict[str, Any], channel: socket.socket, _: list[int]) -> None:
+        """Make a home, which later births can name."""
+        self.doing.step = None
+        try:
+            home = Home(request["wires"], self.ranges, self.doing)
+        except (KernelError, OSError) as error:
+            tell(channel, failure(self.doing.step, error))
+            return
+        live = Live(home.place.pid, home.place.pidfd, channel)
+        live.newborn, live.home = home.place, request["home"]
+        self.homes[live.home] = home
+        self.poll.register(home.zygote.fileno(), select.EPOLLIN)
+        self.watch(live)
+
+    def do_leave(self, request: dict[str, Any], channel: socket.socket, _: list[int]) -> None:
+        """End a home in which nothing runs any more."""
+        home = self.homes.get(request["home"])
+        if home is not None:
+            self.clear(request["home"])
+            home.place.dismiss()
+        tell(channel, {})
+        channel.close()
+
+    def clear(self, home: str) -> None:
+        """Have no container wait in a home any more."""
+        self.wanted.pop(home, None)
+        if home in self.spares:
+            self.spares.pop(home).abort(self.ranges)
+        if self.expected is not None and self.birth(self.expected[0]).home == home:
+            self.forgo()
+            self.conceive_next()
 
     def do_work(self, request: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
         """Fork a jailed worker, which answers over the status socket."""
@@ -257,7 +348,7 @@ class Launcher:
         """Tell what this process has loaded and holds, for the tests of its promises."""
         fds = len(os.listdir("/proc/self/fd"))
         told = {"modules": sorted(sys.modules), "live": len(self.live), "fds": fds}
-        tell(channel, told | {"spare": self.spare and self.spare.place})
+        tell(channel, told | {"spare": [spare.place for spare in self.spares.values()]})
         channel.close()
 
     def watch(self, live: Live) -> None:
@@ -270,6 +361,9 @@ class Launcher:
         """Reap an ended process, take its cgroup away and tell the application how it ended."""
         self.poll.unregister(live.pidfd)
         del self.live[live.pidfd]
+        if live.home:
+            self.clear(live.home)
+            self.unregister(self.homes.pop(live.home).zygote.fileno())
         io = io_of(live.pid)
         ended = processes.wait(live.pidfd)
         usage, problem = base.Usage(), None

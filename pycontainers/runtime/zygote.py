@@ -28,15 +28,18 @@ class ZygoteEndedError(KernelError):
 
 
 class Zygote:
-    """The launcher's side: ask for newborns, and get them in the order asked."""
+    """The launcher's side: ask for newborns, and get them in the order asked.
 
-    def __init__(self) -> None:
-        self._socket, theirs = sockets.pair()
+    One in new namespaces, of `flags`, waits for an empty message that says that its ids are mapped.
+    """
+
+    def __init__(self, flags: int = 0) -> None:
+        self.socket, theirs = sockets.pair()
         self._told: plan.Birth | None = None
-        pid, self._pidfd = namespaces.clone3(0)
-        if pid == 0:
-            self._socket.close()
-            _serve(theirs)
+        self.pid, self.pidfd = namespaces.clone3(flags)
+        if self.pid == 0:
+            self.socket.close()
+            _serve(theirs, settles=flags != 0)
         theirs.close()
 
     def conceive(self, birth: plan.Birth, orders: socket.socket) -> None:
@@ -44,21 +47,21 @@ class Zygote:
         try:
             if birth is not self._told:
                 early = [plan.pack(step) for step in birth.init]
-                sockets.send(self._socket, {"namespaces": birth.namespaces, "early": early})
+                sockets.send(self.socket, {"namespaces": birth.namespaces, "early": early})
                 self._told = birth
-            sockets.send(self._socket, {}, (orders.fileno(),))
+            sockets.send(self.socket, {}, (orders.fileno(),))
         except (BrokenPipeError, ConnectionResetError):
             raise ZygoteEndedError from None
 
     def close(self) -> None:
         """Let go of a zygote that has ended."""
-        self._socket.close()
-        processes.wait(self._pidfd)
-        os.close(self._pidfd)
+        self.socket.close()
+        processes.wait(self.pidfd)
+        os.close(self.pidfd)
 
     def fileno(self) -> int:
         """Give the descriptor that is readable when a newborn is there; for epoll(7)."""
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     def born(self) -> tuple[int, int]:
         """Wait for the next newborn: its pid, and a pidfd that is the caller's to close.
@@ -66,7 +69,7 @@ class Zygote:
         Raises KernelError, ZygoteEndedError.
         """
         try:
-            received = sockets.receive(self._socket)
+            received = sockets.receive(self.socket)
         except ConnectionResetError:
             raise ZygoteEndedError from None
         if received is None:
@@ -77,11 +80,15 @@ class Zygote:
         return message["pid"], fds[0]
 
 
-def _serve(requests: socket.socket) -> NoReturn:
+def _serve(requests: socket.socket, *, settles: bool) -> NoReturn:
     processes.die_with_parent()
     processes.set_name("zygote")
     os.closerange(3, requests.fileno())  # what the launcher holds is not for containers
     processes.close_from(requests.fileno() + 1)
+    if settles:
+        if sockets.receive(requests) is None:
+            os._exit(0)
+        init.settle()
     flags = 0
     early: list[Step] = []
     while True:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 import pycontainers as pc
 from tests import leaks
 from tests.build.conftest import Builder, give_base
@@ -18,13 +20,14 @@ KILLED = """
     def told(event):
         if event.output:
             say(event.output.strip())
-    pc.Image.build({context!r}, network="none", secrets={{"s": "topsecret"}},
+    pc.Image.build({context!r}, network={network!r}, secrets={{"s": "topsecret"}},
                    progress=told, engine=engine)
 """
 
 
+@pytest.mark.parametrize("network", ["none", "bridge"])
 def test_a_killed_build_leaves_a_usable_cache_and_nothing_else(
-    tmp_path: Path, busybox: Path, base_archive: Path
+    tmp_path: Path, busybox: Path, base_archive: Path, network: str
 ) -> None:
     context, root = tmp_path / "context", tmp_path / "root"
     context.mkdir()
@@ -36,9 +39,8 @@ def test_a_killed_build_leaves_a_usable_cache_and_nothing_else(
         "COPY --from=b /made /b\n"
     )  # fmt: skip
     before = leaks.snapshot()
-    with Application(
-        KILLED.format(base=str(base_archive), context=str(context)), root, busybox
-    ) as application:
+    program = KILLED.format(base=str(base_archive), context=str(context), network=network)
+    with Application(program, root, busybox) as application:
         assert application.line() == "begun"
 
         application.kill()
@@ -48,7 +50,7 @@ def test_a_killed_build_leaves_a_usable_cache_and_nothing_else(
     assert not secrets.exists() or not any(secrets.iterdir())
     (context / "Dockerfile").write_text(first.format("a") + "RUN cat /made\n")
     with pc.Engine(root=root) as engine:
-        again = Builder(engine, context).build(context)
+        again = Builder(engine, context).build(context, network=network)
         assert again.cached == ["RUN echo made > /made"]
         assert sorted(again.made) == ["RUN cat /made"]
     leaks.assert_recovered(root, before)

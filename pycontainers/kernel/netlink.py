@@ -13,6 +13,7 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pycontainers.errors import KernelError
+from pycontainers.kernel.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +106,7 @@ def each_attribute(body: bytes) -> Iterator[tuple[int, bytes]]:
         at += -(-length // 4) * 4
 
 
-class Netlink:
+class Netlink(Closing):
     """A netlink socket; it stays in the network namespace in which it was made.
 
     One thread at a time may use it.  A context manager that closes it.
@@ -126,15 +127,13 @@ class Netlink:
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
 
+    def fileno(self) -> int:
+        """Give the socket's descriptor."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
-
-    def __enter__(self) -> Netlink:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def ask(self, messages: list[Message]) -> None:
         """Send requests in one go, and return when all are done; each stands for itself.
@@ -144,7 +143,9 @@ class Netlink:
         failed: KernelError | None = None
         for start in range(0, len(messages), _AT_ONCE):
             part = messages[start : start + _AT_ONCE]
-            first = self._send([(message, _NLM_F_ACK) for message in part])
+            # Errors come unasked, and all before the answer to the last one.
+            asked = [(message, 0) for message in part[:-1]]
+            first = self._send([*asked, (part[-1], _NLM_F_ACK)])
             for answer in self._answers(first, first + len(part) - 1, part[0].what):
                 message = part[answer.sequence - first]
                 if failed is None and _code(answer) not in (0, *message.fine):

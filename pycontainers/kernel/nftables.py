@@ -186,6 +186,13 @@ def elements(netlink: Netlink, table: Table, name: str) -> list[tuple[bytes, byt
     return found
 
 
+def has_element(netlink: Netlink, table: Table, name: str, key: bytes) -> bool:
+    """Tell whether there is a set or map with an element of this key; raises KernelError."""
+    message = _elements(_GETSETELEM, table, name, [_element(key, b"")])
+    what = f"look for an element of {name} in {table}"
+    return netlink.get(message._replace(what=what, fine=(errno.ENOENT,))) is not None
+
+
 def copied_elements(netlink: Netlink, table: Table, name: str) -> list[Message]:
     """Give what enters the elements that a set or map has now into one of that name.
 

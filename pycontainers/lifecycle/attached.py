@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import Conflict, EngineError
 from pycontainers.lifecycle import compile as compiling
-from pycontainers.lifecycle import connections, mounts, names, placing, request, volumes, wires
+from pycontainers.lifecycle import (
+    connections,
+    mounts,
+    names,
+    placing,
+    request,
+    volumes,
+    volumesfrom,
+    wires,
+)
+from pycontainers.lifecycle.homes import Home
 from pycontainers.runtime import plan
 from pycontainers.storage.database import ContainerRow
 
@@ -27,6 +37,8 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.options import Options
     from pycontainers.lifecycle.services import Services
     from pycontainers.lifecycle.source import Source
+    from pycontainers.runtime.wiring import ConnectBridge
+    from pycontainers.storage.networks import Place
 
 _ATTEMPTS: Final = 20  # of a start whose launchers are killed one after the other
 
@@ -35,6 +47,7 @@ class Attached:
     """A container of `run`, which lives no longer than that; owned by the launcher.
 
     `secrets` are descriptors of what its mounts of that kind show, by name; they stay the caller's.
+    One with a home can be started again and again, with the same ids and the same network.
     """
 
     def __init__(
@@ -44,6 +57,8 @@ class Attached:
         options: Options,
         source: Source,
         secrets: Mapping[str, int] | None = None,
+        *,
+        has_home: bool = False,
     ) -> None:
         self.services = services
         self.id = container_id
@@ -56,7 +71,9 @@ class Attached:
         self.removed = False
         self._cgroup_name = ""
         self._volumes: dict[str, str] = {}
+        self._places: list[Place] = []
         self._secrets = dict(secrets or {})
+        self._home = Home(services, container_id) if has_home else None
         self._attempts = 0
         self._lock = threading.RLock()
 
@@ -67,12 +84,16 @@ class Attached:
         options, config = self.options, self.source.config
         return tuple(config.command(options.entrypoint, options.command))
 
+    def _template(self) -> tuple[plan.Plan, list[int]]:
+        if self._home is None:
+            return self.services.template(self.options, self.source)
+        return self._home.template(self.options, self.source, self.argv())
+
     def plan(self) -> tuple[plan.Plan, list[int]]:
         """Give the plan of a start, and the descriptors that it takes."""
-        template, given = self.services.template(self.options, self.source)
+        template, given = self._template()
         self.cgroup = self.services.cgroup(self._cgroup_name)
         directory = str(self.services.snapshots.path(self.id))
-        bridged = self.options.is_bridged
         made = compiling.personal(
             template,
             self.id,
@@ -80,23 +101,31 @@ class Attached:
             None if self.options.ephemeral else directory,
             self.options.hostname or self.id[:12],
             files=directory,
-            wires=wires.connects(self.services, self.id, self.options) if bridged else (),
+            wires=self._cables() if self._places and self._home is None else None,
         )
         places = volumes.places(self.services, self._volumes)
         made = placing.with_volumes(made, places)
         positions = {name: len(given) + at for at, name in enumerate(self._secrets)}
         return placing.with_secrets(made, positions), [*given, *self._secrets.values()]
 
+    def _cables(self) -> list[ConnectBridge]:
+        return wires.connects(self.services, self.options, self._places)
+
+    def change(self, options: Options, source: Source, secrets: Mapping[str, int]) -> None:
+        """Have the next start be that of another program over other layers, in the same home."""
+        self.options, self.source, self._secrets = options, source, dict(secrets)
+
     # The course of its life.
 
     def create(self) -> None:
         """Write the container's row, after everything that can be refused has been looked at."""
         services = self.services
-        self.options = mounts.with_own(self.options, self.source.config)
-        services.template(self.options, self.source)
+        options = volumesfrom.resolved(services, self.options)
+        self.options = mounts.with_own(options, self.source.config)
+        self._template()
         wanted = volumes.choose(services, self.options)
         self._volumes = {target: volume.name for target, volume in wanted.items()}
-        self._cgroup_name = services.cgroup_name()
+        self._cgroup_name = (self._home or services).cgroup_name()
         self.cgroup = services.cgroup(self._cgroup_name)
         row = ContainerRow(
             id=self.id,
@@ -114,10 +143,10 @@ class Attached:
             ),
         )
         services.attached[self.id] = self
-        connections.place(services, row, self.options, wanted.values())
-        if self.options.is_bridged:
+        self._places = connections.place(services, row, self.options, wanted.values())
+        if self._places:
             services.snapshots.make_home(self.id)
-            wires.come(services, self.id, self.options)
+            wires.come(services, self.id, self.options, self._places)
 
     def start(self, stdio: list[int]) -> Running:
         """Start the program on these streams, which stay the caller's; raises LaunchError later.
@@ -128,6 +157,8 @@ class Attached:
         with self._lock:
             self._must_not_run("started")
             self._let_go()
+            if self._home is not None and self.running is not None:
+                self._cgroup_name = self._home.cgroup_name()
             self.running = None
             self.timed_out = False
             if not self.options.ephemeral:
@@ -140,7 +171,10 @@ class Attached:
         while True:
             todo, given = self.plan()
             try:
-                return self.services.start(todo, stdio, given)
+                if self._home is None:
+                    return self.services.start(todo, stdio, given)
+                self._home.come(self._cables)
+                return self.services.start(todo, stdio, given, self._home.next_cgroup)
             except EngineError:  # it was killed since it was last used; a new one takes its place
                 self._attempts += 1
                 if self._attempts >= _ATTEMPTS:
@@ -162,6 +196,8 @@ class Attached:
                 return
             self._must_not_run("removed")
             self._let_go()
+            if self._home is not None:
+                self._home.leave()
             if self.options.is_bridged or not self.options.ephemeral:
                 self.services.snapshots.remove(self.id)
             known = bool(self.options.name or self.options.aliases)
@@ -209,6 +245,8 @@ class Attached:
             if self.cgroup is not None:
                 self.cgroup.kill()
                 self.cgroup.remove()
+            if self._home is not None:
+                self._home.clear()
         self.running.close()
 
     def _must_not_run(self, verb: str) -> None:

@@ -9,7 +9,7 @@ import attrs
 
 from pycontainers.errors import Conflict, InvalidArgument
 from pycontainers.kernel import namespaces
-from pycontainers.lifecycle import names, netoptions, orders, selection, wires
+from pycontainers.lifecycle import names, netoptions, orders, selection, uses, wires
 from pycontainers.lifecycle.networks import DEFAULT
 from pycontainers.net.reservation import Published
 from pycontainers.runtime import plan
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.services import Services
     from pycontainers.runtime.state import State
     from pycontainers.storage.database import ContainerRow
-    from pycontainers.storage.networks import NetworkRow
+    from pycontainers.storage.networks import NetworkRow, Place
     from pycontainers.storage.volumes import VolumeRow
 
 
@@ -42,17 +42,21 @@ def resolved(services: Services, options: Options) -> Options:
 
 def place(
     services: Services, row: ContainerRow, options: Options, volumes: Collection[VolumeRow]
-) -> None:
+) -> list[Place]:
     """Make the container's row, and with it its places in networks and volumes, all or nothing.
 
-    Raises Conflict where its name, or an address, is in use; NetworkNotFound.
+    Gives its places in networks.  Raises Conflict where its name, or an address, is in use;
+    NetworkNotFound.
     """
+    places: list[Place] = []
     if not options.is_bridged:
-        services.volumes.add_container(row, volumes)
-        return
-    with services.networks.joining(options.network) as networks:
-        services.volumes.add_container(row, volumes)
-        wires.join(services, row.id, options, networks)
+        made = services.volumes.add_container(row, volumes)
+    else:
+        with services.networks.joining(options.network) as networks:
+            made = services.volumes.add_container(row, volumes)
+            places = wires.join(services, row.id, options, networks)
+    services.volumes.tell("create", made)
+    return places
 
 
 def shared_fds(life: Life) -> list[int]:
@@ -117,15 +121,21 @@ def disconnect(life: Life, network: NetworkRow) -> None:
     if network.id not in wires.networks_of(life.services, life.id):
         raise Conflict(f"the container {life.label} is not in the network {network.name}")
     tables.leave(life.id, network.id)
-    _became(life, [network.id])
+    if not _became(life, [network.id]):
+        uses.tell_network(life.services, "disconnect", network, container=life.id)
 
 
-def _became(life: Life, networks: list[str]) -> None:
-    """Have a container that runs wired as its rows say now, and tell the others of its names."""
-    names.write(life.services, life.id, life.options)
-    names.announce(life.services, networks)
+def _became(life: Life, networks: list[str]) -> bool:
+    """Have a container that runs wired as its rows say now, and tell the others of its names.
+
+    Gives whether it lives: its supervisor writes events of it then.
+    """
+    places = life.services.networks.tables.places(life.id)
+    names.enter(life.services, life.id, life.options, places, networks)
     found = life.state()
     if found.lives:
         steps = orders.wire(life, published(found))
         packed = [plan.pack(step) for step in steps]
-        life.control.ask("rewire", wires=packed, reached=wires.reached(steps))
+        reached = wires.reached(steps)
+        life.control.ask("rewire", wires=packed, reached=reached, uses=uses.of(life))
+    return found.lives

@@ -4,6 +4,10 @@ Each container of a network has its own /etc/hosts, a file of the host's that it
 own name, and for each user network that it is in, the names and aliases of the others.  It is
 rewritten in place, since a mount of a file stays with the file.  That serves glibc, musl and
 whatever else reads hosts(5) alike, without a process that answers.
+
+Where one container comes or goes, the files of all others change, and all alike: what is said of
+others is the same text in the files of all that are in the same networks, byte for byte, as a new
+file begins with what another has.  So it is worked out once for all of them.
 """
 
 from __future__ import annotations
@@ -15,35 +19,73 @@ import json
 import os
 from typing import TYPE_CHECKING, Final
 
+from pycontainers.kernel import paths
 from pycontainers.lifecycle.netoptions import HOST_GATEWAY
 from pycontainers.lifecycle.networks import DEFAULT
 from pycontainers.net import hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from pycontainers.lifecycle.options import Options
     from pycontainers.lifecycle.services import Services
-    from pycontainers.storage.networks import EndpointRow
+    from pycontainers.storage.networks import EndpointRow, Place
 
 _HOSTS: Final = "hosts"
 _RESOLV_CONF: Final = "resolv.conf"
+# What own names that come later take the place of, so that no other line moves, …
+_ROOM: Final = "#" + " " * 94 + "\n"
+_OTHERS: Final = b"# Containers in the same networks:\n"  # … and what stands before those of others
+_FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _MEMBERS: Final = """
 SELECT containers.name, endpoints.aliases, endpoints.address4, endpoints.address6
 FROM endpoints JOIN containers ON containers.id = endpoints.container
 WHERE endpoints.network = ? ORDER BY containers.created, containers.id
 """
+# Of all that are in a network, which networks they are in that have names.
+_NAMED: Final = """
+SELECT container, network FROM endpoints JOIN networks ON networks.id = network
+WHERE container IN (SELECT container FROM endpoints WHERE network = ?) AND networks.name != ?
+ORDER BY container, number
+"""
 
 
-def write(services: Services, container: str, options: Options) -> None:
-    """Write the files of a container that starts; its directory is there.  Raises OSError."""
-    directory = services.snapshots.path(container)
-    _write(directory / _RESOLV_CONF, hosts.resolv_conf(options.dns))
+def enter(
+    services: Services,
+    container: str,
+    options: Options,
+    places: Sequence[Place],
+    told: Collection[str],
+) -> None:
+    """Write the files of a container, and have the others of the networks `told` know its names.
+
+    Its directory is there.  Raises OSError.
+    """
+    directory = str(services.snapshots.path(container))
+    own = _own(container, options, places)
+    named = tuple(row.id for _, row in places if row.name != DEFAULT)
+    # Nobody else writes the file of a container that is in the default network only.
+    with _lock(services) if named or told else contextlib.nullcontext():
+        others = _others(services)
+
+        def revised(old: bytes) -> bytes:
+            before, _, theirs = old.partition(_OTHERS)
+            text = _revised_within(before.decode(), own) if before else own + _ROOM
+            if not named:
+                return text.encode()
+            theirs = theirs or _neighbours(services, container, named[0])
+            return text.encode() + _OTHERS + others(theirs, named)
+
+        _revise(f"{directory}/{_HOSTS}", revised)
+        _tell(services, told, others)
+    resolv_conf = hosts.resolv_conf(options.dns, options.dns_search, options.dns_options)
+    _write(f"{directory}/{_RESOLV_CONF}", resolv_conf)
+
+
+def announce(services: Services, networks: Collection[str]) -> None:
+    """Have all containers of these networks, by their ids, know who is in them now."""
     with _lock(services):
-        path = directory / _HOSTS
-        text = _hosts(services, container, options.hostname, options.extra_hosts, _lines(services))
-        _write(path, text, revise=True)
+        _tell(services, networks, _others(services))
 
 
 def share(services: Services, container: str, owner: str) -> None:
@@ -54,26 +96,7 @@ def share(services: Services, container: str, owner: str) -> None:
         try:
             (own / name).hardlink_to(theirs / name)
         except FileNotFoundError:  # it is in no network
-            _write(own / name, text)
-
-
-def announce(services: Services, networks: Iterable[str]) -> None:
-    """Write the hosts of all containers of these networks again, by their ids."""
-    with _lock(services):
-        members = {
-            endpoint.container
-            for network in networks
-            for endpoint in services.networks.tables.of_network(network)
-        }
-        lines = _lines(services)
-        for row in services.database.containers():
-            if row.id in members:
-                asked = json.loads(row.options).get("options", {})
-                extra = [(name, at) for name, at in asked.get("extra_hosts", ())]
-                text = _hosts(services, row.id, asked.get("hostname"), extra, lines)
-                with contextlib.suppress(FileNotFoundError):  # it is coming, or being removed
-                    path = services.snapshots.path(row.id) / _HOSTS
-                    _write(path, text, flags=0, revise=True)
+            _write(str(own / name), text)
 
 
 def is_known(name: str | None, endpoint: EndpointRow, default: bool) -> bool:
@@ -81,8 +104,39 @@ def is_known(name: str | None, endpoint: EndpointRow, default: bool) -> bool:
     return not default and (name is not None or bool(endpoint.names))
 
 
-def _lines(services: Services) -> Callable[[str], str]:
-    """Give what tells the lines of a network's members by its id, and finds each only once."""
+def _tell(
+    services: Services,
+    networks: Collection[str],
+    others: Callable[[bytes, tuple[str, ...]], bytes],
+) -> None:
+    """Write what the containers of these networks are told of others, where it is another now."""
+    if not networks:
+        return
+    members: dict[str, list[str]] = {}
+    for network in networks:
+        found: dict[str, list[str]] = {}
+        for container, other in services.database.rows(_NAMED, network, DEFAULT):
+            found.setdefault(container, []).append(other)
+        members |= found
+    with paths.directory(services.root.containers) as directory_fd:
+        for container, named in members.items():
+            with contextlib.suppress(FileNotFoundError):  # it is coming, or being removed
+                fd = os.open(f"{container}/{_HOSTS}", _FLAGS, dir_fd=directory_fd)
+                try:
+                    before = os.pread(fd, os.fstat(fd).st_size, 0)
+                    own, mark, theirs = before.partition(_OTHERS)
+                    now = others(theirs, tuple(named))
+                    if mark and now != theirs:
+                        _overwrite(fd, now, len(own) + len(mark), len(theirs))
+                finally:
+                    os.close(fd)
+
+
+def _others(services: Services) -> Callable[[bytes, tuple[str, ...]], bytes]:
+    """Give what makes of the old lines about others in some networks those that are right now.
+
+    What many have alike it finds out only once.
+    """
 
     @functools.cache
     def lines(network: str) -> str:
@@ -92,45 +146,66 @@ def _lines(services: Services) -> Callable[[str], str]:
             entries += [(address, names) for address in addresses if address and names]
         return hosts.lines(entries)
 
-    return lines
+    latest: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+
+    def revised(before: bytes, networks: tuple[str, ...]) -> bytes:
+        same, now = latest.get(networks, (None, b""))
+        if same != before:
+            now = hosts.revised(before.decode(), "".join(map(lines, networks))).encode()
+            latest[networks] = before, now
+        return now
+
+    return revised
 
 
-def _hosts(
-    services: Services,
-    container: str,
-    hostname: str | None,
-    extra: Sequence[tuple[str, str]],
-    lines: Callable[[str], str],
-) -> str:
-    own = list(dict.fromkeys([hostname or container[:12], container[:12]]))
-    entries: list[tuple[str, list[str]]] = []
-    others = ""
-    gateway = ""
-    for endpoint in services.networks.tables.of_container(container):
-        entries += [(address, own) for address in endpoint.addresses]
-        for network in services.networks.tables.find(endpoint.network):
-            if not network.known["internal"]:
-                gateway = gateway or network.gateway4 or ""
-            if network.name != DEFAULT:
-                others += lines(network.id)
-    fixed = [(gateway if at == HOST_GATEWAY else at, [name]) for name, at in extra]
-    return hosts.hosts([*(entry for entry in fixed if entry[0]), *entries]) + others
+def _own(container: str, options: Options, places: Sequence[Place]) -> str:
+    """Give the lines about a container itself, and those that its options ask for."""
+    name = options.hostname or container[:12]
+    full = f"{name}.{options.domainname}" if options.domainname else name
+    own = list(dict.fromkeys([full, name, name.partition(".")[0], container[:12]]))
+    gateways = (row.gateway4 for _, row in places if not row.known["internal"])
+    gateway = next((address for address in gateways if address), "")
+    fixed = [(gateway if at == HOST_GATEWAY else at, [name]) for name, at in options.extra_hosts]
+    entries = [(address, own) for endpoint, _ in places for address in endpoint.addresses]
+    return hosts.hosts([*(entry for entry in fixed if entry[0]), *entries])
 
 
-def _write(path: Path, text: str, *, flags: int = os.O_CREAT, revise: bool = False) -> None:
+def _revised_within(old: str, new: str) -> str:
+    """Give the new lines in the place of the old ones, no shorter than these."""
+    return hosts.revised(old, new).ljust(len(old), "\n")
+
+
+def _neighbours(services: Services, container: str, network: str) -> bytes:
+    """Give what another container of a network is told of others, nothing if there is none."""
+    query = "SELECT container FROM endpoints WHERE network = ? AND container != ? LIMIT 1"
+    for (other,) in services.database.rows(query, network, container):
+        with contextlib.suppress(FileNotFoundError):
+            found = (services.snapshots.path(other) / _HOSTS).read_bytes()
+            return found.partition(_OTHERS)[2]
+    return b""
+
+
+def _write(path: str, text: str) -> None:
+    _revise(path, lambda _: text.encode())
+
+
+def _revise(path: str, revised: Callable[[bytes], bytes]) -> None:
     """Write a file in place: it may be mounted in containers, whose programs read it meanwhile."""
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o644)
+    fd = os.open(path, _FLAGS | os.O_CREAT, 0o644)
     try:
         os.fchmod(fd, 0o644)  # whatever the application's umask is
         size = os.fstat(fd).st_size
-        if revise:
-            text = hosts.revised(os.pread(fd, size, 0).decode(), text)
-        data = text.encode()
-        # Who reads between the two calls sees empty lines at the end, not the rest of an old one.
-        os.pwrite(fd, data.ljust(size, b"\n"), 0)
-        os.ftruncate(fd, len(data))
+        _overwrite(fd, revised(os.pread(fd, size, 0) if size else b""), 0, size)
     finally:
         os.close(fd)
+
+
+def _overwrite(fd: int, data: bytes, at: int, length: int) -> None:
+    """Write over the last `length` bytes of a file, which begin at an offset."""
+    # Who reads between the two calls sees empty lines at the end, not the rest of an old one.
+    os.pwrite(fd, data.ljust(length, b"\n"), at)
+    if len(data) < length:
+        os.ftruncate(fd, at + len(data))
 
 
 @contextlib.contextmanager

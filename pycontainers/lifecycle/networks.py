@@ -8,7 +8,6 @@ as after a reboot.  What concerns the whole machine is done under one lock.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import ipaddress
 import json
 import logging
@@ -21,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pycontainers.errors import Conflict, InvalidArgument, KernelError, NetworkNotFound
 from pycontainers.kernel import links
 from pycontainers.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink
+from pycontainers.lifecycle import uses
 from pycontainers.net import addresses, bridges, firewall
+from pycontainers.storage import locks
 from pycontainers.storage.networks import EndpointRow, NetworkRow, NetworkTables
 from pycontainers.storage.root import run_directory
 
@@ -34,7 +35,9 @@ DEFAULT: Final = "bridge"
 _MOST: Final = 16  # networks of one container
 _PREFIX: Final = "pc"
 _LONGEST_ALIAS: Final = 255  # bytes
-_LOOK: Final = 1.0  # seconds, at least, from one look at what others drop to the next
+_LOOK: Final = 1.0  # seconds, at least, from one look at what others do or have left to the next
+
+_PLAIN: Final[dict[str, Any]] = {"internal": False, "host_access": False, "mtu": None, "labels": {}}
 
 _log: Final = logging.getLogger("pycontainers")
 
@@ -46,9 +49,10 @@ class Networks:
         self._services = services
         self._database = services.database
         self.tables = NetworkTables(services.database)
-        self._netfilter: Netlink | None = None
-        self._asking = threading.Lock()
+        # One for what is asked before a start, one for what is done under the machine's lock.
+        self._asking, self._changing = _Sockets(), _Sockets()
         self._looked = 0.0  # when at what others drop
+        self._swept = 0.0
         self._warned: list[str] = []
 
     # Networks.
@@ -56,46 +60,45 @@ class Networks:
     def create(
         self,
         name: str,
-        *,
         subnet: str | Sequence[str] | None = None,
         gateway: str | Sequence[str] | None = None,
         ip_range: str | Sequence[str] | None = None,
+        *,
         ipv6: bool = False,
-        internal: bool = False,
-        host_access: bool = False,
-        mtu: int | None = None,
-        labels: dict[str, str] | None = None,
+        options: dict[str, Any] = _PLAIN,
     ) -> NetworkRow:
-        """Make a network; raises InvalidArgument, Conflict, KernelError."""
+        """Make a network with a row's options; raises InvalidArgument, Conflict, KernelError."""
         wanted = addresses.subnets(subnet)
         gateways, ranges = _by_version("gateway", gateway), _by_version("ip_range", ip_range)
         for given in (gateways, ranges):
             for version in given.keys() - {one.version for one in wanted}:
                 raise InvalidArgument(f"gateway, ip_range: there is no subnet of IPv{version}")
-        if internal and host_access:
+        if options["internal"] and options["host_access"]:
             raise InvalidArgument("host_access: an internal network has no way out to the host")
-        options = {
-            "internal": internal, "host_access": host_access, "mtu": mtu, "labels": labels or {},
-        }  # fmt: skip
         for one in wanted:  # before anything is made
             addresses.make_range(one, gateways.get(one.version), ranges.get(one.version))
-        with _machine_lock():
-            _sweep()
-            chosen = self._chosen(wanted, ipv6)
+        with _machine_lock(), self._changing as (route, netfilter):
+            if wanted or time.monotonic() - self._swept > _LOOK:
+                self._swept = time.monotonic()
+                _sweep(route, netfilter)
+            chosen = self._chosen(route, wanted, ipv6)
             row = _row(name, chosen, gateways, ranges, options)
             self.tables.add(row)
             try:
-                self._make(row)
+                self._make(route, netfilter, row)
             except BaseException:
                 self.tables.remove(row.id)
-                bridges.remove(row.bridge)
+                bridges.remove(route, row.bridge)
                 raise
+        uses.tell_network(self._services, "create", row)
         return row
 
-    def _chosen(self, wanted: list[addresses.Subnet], ipv6: bool) -> list[addresses.Subnet]:
+    def _chosen(
+        self, route: Netlink, wanted: list[addresses.Subnet], ipv6: bool
+    ) -> list[addresses.Subnet]:
         """Give the subnets of a new network; those that are named must be free."""
-        with Netlink(NETLINK_ROUTE) as netlink:
-            used = [*map(ipaddress.ip_network, links.destinations(netlink)), *self._subnets()]
+        texts = dict.fromkeys([*links.destinations(route), *self._subnets()])
+        used = [*map(addresses.parse_subnet, texts)]
         for subnet, other in addresses.overlapping(wanted, used):
             raise Conflict(f"the subnet {subnet} overlaps {other}, which this host uses")
         chosen = list(wanted)
@@ -106,9 +109,8 @@ class Networks:
             chosen.append(addresses.free_subnet6(used))
         return chosen
 
-    def _subnets(self) -> list[addresses.Subnet]:
-        texts = [text for row in self.tables.all() for text in (row.subnet4, row.subnet6) if text]
-        return [ipaddress.ip_network(text) for text in texts]
+    def _subnets(self) -> list[str]:
+        return [text for row in self.tables.all() for text in (row.subnet4, row.subnet6) if text]
 
     def find(self, key: str) -> NetworkRow:
         """Give the network with this name, id or unambiguous beginning of an id.
@@ -131,7 +133,7 @@ class Networks:
 
     def remove(self, row: NetworkRow) -> None:
         """Take a network away; raises Conflict while containers are in it."""
-        with _machine_lock(), self._database.transaction():
+        with _machine_lock(), self._changing as (route, netfilter), self._database.transaction():
             # The row goes last, so that one that is half gone is seen; nobody joins meanwhile.
             inside = [endpoint.container[:12] for endpoint in self.tables.of_network(row.id)]
             if inside:
@@ -139,8 +141,9 @@ class Networks:
                     f"the network {row.name} is used by {', '.join(inside)}",
                     hint="disconnect or remove these containers first",
                 )
-            self._unmake(row)
+            _unmake(route, netfilter, row)
             self.tables.remove(row.id)
+        uses.tell_network(self._services, "destroy", row)
 
     def tidy(self) -> None:
         """Take the default network away when nobody is in it."""
@@ -157,45 +160,28 @@ class Networks:
         Gives its MTU, and the networks that had to be made again: all that the firewall has
         forgotten are.  Raises KernelError, Conflict where its subnet has come into use elsewhere.
         """
-        made = []
-        with Netlink(NETLINK_ROUTE) as route:
-            bridge = links.find(route, row.bridge)
-            if bridge is None or not self._is_guarded(row):
-                with _machine_lock():
-                    if bridge is None:
-                        self._check_free(row)
-                    there = {link.name for link in bridges.present(route, _PREFIX)}
-                    made = [
-                        one for one in self.tables.all()
-                        if one.id == row.id or (one.bridge in there and not self._is_guarded(one))
-                    ]  # fmt: skip
-                    for one in made:
-                        self._make(one)
-                bridge = links.find(route, row.bridge)
-        if bridge is None:
+        made: list[NetworkRow] = []
+        with self._asking as (route, netfilter):
+            mtu = links.mtu_of(route, row.bridge)
+            if mtu is not None and firewall.has_network(netfilter, row.bridge):
+                if time.monotonic() - self._looked > _LOOK:
+                    self._look_at_others(netfilter)
+                return mtu, made
+        with _machine_lock(), self._changing as (route, netfilter):
+            there = {link.name for link in bridges.present(route, _PREFIX)}
+            if row.bridge not in there:
+                _check_free(route, row)
+            made += (
+                one for one in self.tables.all()
+                if one.id == row.id
+                or (one.bridge in there and not firewall.has_network(netfilter, one.bridge))
+            )  # fmt: skip
+            for one in made:
+                self._make(route, netfilter, one)
+            mtu = links.mtu_of(route, row.bridge)
+        if mtu is None:
             raise NetworkNotFound(f"the network {row.name} has been removed")
-        return bridge.mtu, made
-
-    def _check_free(self, row: NetworkRow) -> None:
-        """Refuse to make a bridge again whose subnet has come into use; raises Conflict."""
-        wanted = [range_.subnet for range_ in ranges_of(row)]
-        with Netlink(NETLINK_ROUTE) as route:
-            used = [*map(ipaddress.ip_network, links.destinations(route))]
-        for subnet, other in addresses.overlapping(wanted, used):
-            raise Conflict(
-                f"the subnet {subnet} of the network {row.name} overlaps {other}, in use by now",
-                hint="remove the network, and create it with another subnet",
-            )
-
-    def _is_guarded(self, row: NetworkRow) -> bool:
-        """Whether the firewall knows the network."""
-        with self._asking:
-            # Kept: closing one waits until the kernel has done with all that was taken out of sets.
-            self._netfilter = self._netfilter or Netlink(NETLINK_NETFILTER)
-            known = firewall.has_network(self._netfilter, row.bridge)
-            if known and time.monotonic() - self._looked > _LOOK:
-                self._look_at_others(self._netfilter)
-            return known
+        return mtu, made
 
     def _look_at_others(self, netfilter: Netlink) -> None:
         """Have published ports relayed where others drop what is forwarded, and say who does."""
@@ -210,11 +196,10 @@ class Networks:
 
     def close(self) -> None:
         """Close what is kept open."""
-        if self._netfilter is not None:
-            self._netfilter.close()
-            self._netfilter = None
+        self._asking.close()
+        self._changing.close()
 
-    def _make(self, row: NetworkRow) -> None:
+    def _make(self, route: Netlink, netfilter: Netlink, row: NetworkRow) -> None:
         known = row.known
         subnets = [text for text in (row.subnet4, row.subnet6) if text]
         gateways = [range_.interface(str(range_.gateway)) for range_ in ranges_of(row)]
@@ -222,26 +207,17 @@ class Networks:
         alias = f"{bridges.ALIAS}{row.name} {self._services.root.path}"
         if len(alias.encode()) > _LONGEST_ALIAS:  # it is not found when its data root is deleted
             alias = f"{bridges.ALIAS}{row.name}"
-        with Netlink(NETLINK_ROUTE) as route, Netlink(NETLINK_NETFILTER) as netfilter:
-            mtu = known["mtu"] or bridges.default_mtu(route)
-            bridges.make(route, row.bridge, alias=alias, mtu=mtu, gateways=gateways)
-            firewall.ensure(netfilter, closed)
-            firewall.add_network(
-                netfilter,
-                row.bridge,
-                subnets,
-                internal=known["internal"],
-                host_access=known["host_access"],
-            )
-            self._look_at_others(netfilter)
-
-    def _unmake(self, row: NetworkRow) -> None:
-        with Netlink(NETLINK_NETFILTER) as netfilter:
-            firewall.remove_network(
-                netfilter, row.bridge, [text for text in (row.subnet4, row.subnet6) if text]
-            )
-            bridges.remove(row.bridge)
-            firewall.remove_if_unused(netfilter)
+        mtu = known["mtu"] or bridges.default_mtu(route)
+        bridges.make(route, row.bridge, alias=alias, mtu=mtu, gateways=gateways)
+        firewall.ensure(netfilter, closed)
+        firewall.add_network(
+            netfilter,
+            row.bridge,
+            subnets,
+            internal=known["internal"],
+            host_access=known["host_access"],
+        )
+        self._look_at_others(netfilter)
 
     # Places in networks.
 
@@ -252,16 +228,13 @@ class Networks:
         Raises NetworkNotFound, Conflict.
         """
         while True:
-            rows = [self.find(key) for key in keys]
             with self._database.transaction():
-                # Once more: one may have been removed meanwhile, or have given an address.
-                current = [found for row in rows for found in self.tables.find(row.id)]
-                if len(current) == len(rows):
-                    yield current
+                found = [self.tables.find(key) for key in keys]
+                if all(len(rows) == 1 for rows in found):
+                    yield [row for (row,) in found]
                     return
-            gone = {row.id for row in rows} - {row.id for row in current}
-            if any(row.id in gone and row.name != DEFAULT for row in rows):
-                raise NetworkNotFound("a network has just been removed")
+            for key in keys:  # and so the default network is made, or an error raised
+                self.find(key)
 
     def join(
         self,
@@ -315,6 +288,53 @@ class Networks:
         return address
 
 
+class _Sockets:
+    """A route socket and a netfilter socket, for one thread at a time; kept open.
+
+    Closing a netfilter socket waits until the kernel has done with all that was taken out of sets.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._both: tuple[Netlink, Netlink] | None = None
+
+    def __enter__(self) -> tuple[Netlink, Netlink]:
+        self._lock.acquire()
+        try:
+            self._both = self._both or (Netlink(NETLINK_ROUTE), Netlink(NETLINK_NETFILTER))
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._both
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def close(self) -> None:
+        """Close them; the next use makes new ones."""
+        for sock in self._both or ():
+            sock.close()
+        self._both = None
+
+
+def _check_free(route: Netlink, row: NetworkRow) -> None:
+    """Refuse to make a bridge again whose subnet has come into use; raises Conflict."""
+    wanted = [range_.subnet for range_ in ranges_of(row)]
+    used = [*map(addresses.parse_subnet, links.destinations(route))]
+    for subnet, other in addresses.overlapping(wanted, used):
+        raise Conflict(
+            f"the subnet {subnet} of the network {row.name} overlaps {other}, in use by now",
+            hint="remove the network, and create it with another subnet",
+        )
+
+
+def _unmake(route: Netlink, netfilter: Netlink, row: NetworkRow) -> None:
+    subnets = [text for text in (row.subnet4, row.subnet6) if text]
+    firewall.remove_network(netfilter, row.bridge, subnets)
+    bridges.remove(route, row.bridge)
+    firewall.remove_if_unused(netfilter)
+
+
 def ranges_of(row: NetworkRow) -> list[addresses.Range]:
     """Give the ranges of a network's addresses, IPv4 first."""
     found = []
@@ -323,7 +343,7 @@ def ranges_of(row: NetworkRow) -> list[addresses.Range]:
         (row.subnet6, row.gateway6, row.range6),
     ):
         if subnet is not None:
-            found.append(addresses.make_range(ipaddress.ip_network(subnet), gateway, pool))
+            found.append(addresses.make_range(addresses.parse_subnet(subnet), gateway, pool))
     return found
 
 
@@ -370,23 +390,24 @@ def _by_version(option: str, value: str | Sequence[str] | None) -> dict[int, str
     return found
 
 
-def _sweep() -> None:
+def _sweep(route: Netlink, netfilter: Netlink) -> None:
     """Take away bridges that nobody uses, of data roots that have been deleted, networks and all.
 
     One that is used may be of a data root that only this process can't see (mount_namespaces(7)).
     """
-    with Netlink(NETLINK_ROUTE) as route, Netlink(NETLINK_NETFILTER) as netfilter:
-        used = {link.master for link in links.links(route)}
-        for link in bridges.present(route, _PREFIX):
-            kind, _, rest = (link.alias or "").partition(" ")
-            root = rest.partition(" ")[2]
-            if kind != "pycontainers" or not root or link.index in used:
-                continue
-            if not Path(root, "state.db").exists():
-                with contextlib.suppress(KernelError):
-                    subnets = links.subnets_of(route, link.index)
-                    firewall.remove_network(netfilter, link.name, subnets)
-                    bridges.remove(link.name)
+    lost: list[links.Link] = []
+    for link in bridges.present(route, _PREFIX):
+        kind, _, rest = (link.alias or "").partition(" ")
+        root = rest.partition(" ")[2]
+        if kind == "pycontainers" and root and not Path(root, "state.db").exists():
+            lost.append(link)
+    used = {link.master for link in links.links(route)} if lost else set()
+    for link in lost:
+        if link.index not in used:
+            with contextlib.suppress(KernelError):
+                subnets = links.subnets_of(route, link.index)
+                firewall.remove_network(netfilter, link.name, subnets)
+                bridges.remove(route, link.name)
 
 
 @contextlib.contextmanager
@@ -394,9 +415,5 @@ def _machine_lock() -> Iterator[None]:
     """Hold the lock on the machine's bridges and our tables of its firewall."""
     directory = run_directory()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(directory / "network.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    with locks.held(directory / "network.lock"):
         yield
-    finally:
-        os.close(fd)

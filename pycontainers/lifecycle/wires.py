@@ -16,6 +16,7 @@ from pycontainers.net.ports import ANY
 from pycontainers.net.reservation import Published
 from pycontainers.runtime import firewall, network
 from pycontainers.runtime.wiring import ConnectBridge, Publish
+from pycontainers.storage.networks import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,15 +28,18 @@ if TYPE_CHECKING:
     from pycontainers.storage.networks import EndpointRow, NetworkRow
 
 
-def join(services: Services, container: str, options: Options, rows: Sequence[NetworkRow]) -> None:
+def join(
+    services: Services, container: str, options: Options, rows: Sequence[NetworkRow]
+) -> list[Place]:
     """Give a container its places in the networks that it was created with.
 
     Within the transaction that makes its row.  The addresses and names that the options give are
     for the first of them.
     """
+    places = []
     for number, row in enumerate(rows):
         first = number == 0
-        services.networks.join(
+        endpoint = services.networks.join(
             container,
             row,
             aliases=options.aliases if first else (),
@@ -43,20 +47,20 @@ def join(services: Services, container: str, options: Options, rows: Sequence[Ne
             ip6=options.ip6 if first else None,
             mac=options.mac if first else None,
         )
+        places.append(Place(endpoint, row))
     if options.ports and all(row.known["internal"] for row in rows):
         raise InvalidArgument("ports: an internal network has no way in")
+    return places
 
 
-def come(services: Services, container: str, options: Options) -> None:
+def come(services: Services, container: str, options: Options, places: Sequence[Place]) -> None:
     """Write a new container's files, and tell the others of its networks of it by its names."""
-    names.write(services, container, options)
-    known = []
-    for endpoint in services.networks.tables.of_container(container):
-        [row] = services.networks.tables.find(endpoint.network)
-        if names.is_known(options.name, endpoint, row.name == DEFAULT):
-            known.append(row.id)
-    if known:
-        names.announce(services, known)
+    known = [
+        row.id
+        for endpoint, row in places
+        if names.is_known(options.name, endpoint, row.name == DEFAULT)
+    ]
+    names.enter(services, container, options, places, known)
 
 
 def networks_of(services: Services, container: str) -> list[str]:
@@ -64,15 +68,14 @@ def networks_of(services: Services, container: str) -> list[str]:
     return [endpoint.network for endpoint in services.networks.tables.of_container(container)]
 
 
-def connects(services: Services, container: str, options: Options) -> list[ConnectBridge]:
+def connects(services: Services, options: Options, places: Sequence[Place]) -> list[ConnectBridge]:
     """Give the steps that connect a container, with all bridges there; raises KernelError.
 
     The default routes lead through the first network that has a way out.
     """
     steps = []
     routed = False
-    for endpoint in services.networks.tables.of_container(container):
-        [row] = services.networks.tables.find(endpoint.network)
+    for endpoint, row in places:
         mtu, made = services.networks.ensure(row)
         if made:
             _plug_in_again(services, made)
@@ -177,7 +180,8 @@ def _admit_again(services: Services, endpoint: EndpointRow, netfilter: Netlink) 
     messages = firewall.admit(endpoint.veth, endpoint.mac, endpoint.addresses, priority)
     if asked and life.options.ports:
         published = [Published(*port) for port in life.state().ports or ()]
-        step = publish(connects(services, life.id, life.options), published)
+        places = services.networks.tables.places(life.id)
+        step = publish(connects(services, life.options, places), published)
         messages += firewall.publish(step.ports) if step else []
     firewall.change(netfilter, messages)
 

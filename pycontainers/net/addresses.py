@@ -5,7 +5,10 @@ Pure: what is in use is given by the caller.
 
 from __future__ import annotations
 
+import bisect
+import functools
 import ipaddress
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
@@ -17,12 +20,12 @@ from pycontainers.errors import Conflict, InvalidArgument
 Subnet: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+# Networks and their subnets are looked at over and over again, and made out of few texts.
+parse_subnet: Final = functools.lru_cache(maxsize=4096)(ipaddress.ip_network)
+
 # As Docker's pools (RFC 1918): the large ones first, and none that homes and offices mostly have.
-_POOLS: Final = (
-    *(ipaddress.IPv4Network(f"172.{second}.0.0/16") for second in range(18, 32)),
-    *ipaddress.IPv4Network("192.168.0.0/16").subnets(new_prefix=20),
-    *ipaddress.IPv4Network("10.128.0.0/9").subnets(new_prefix=20),
-)
+# From that address on, so many with a prefix of that length.
+_POOLS: Final = (("172.18.0.0", 14, 16), ("192.168.0.0", 16, 20), ("10.128.0.0", 2048, 20))
 _ATTEMPTS: Final = 64
 _MOST_TRIED: Final = 1 << 16
 _LEAST: Final = 2  # addresses beside the gateway's that a subnet must have
@@ -97,6 +100,7 @@ def subnets(value: str | Sequence[str] | None) -> list[Subnet]:
     return found
 
 
+@functools.lru_cache(maxsize=1024)
 def make_range(subnet: Subnet, gateway: str | None, pool: str | None) -> Range:
     """Make a range of a subnet; by default all of it, its first address the gateway's.
 
@@ -123,9 +127,15 @@ def _is_within(part: Subnet, whole: Subnet) -> bool:
 def free_subnet(used: Iterable[Subnet]) -> Subnet:
     """Give a subnet of IPv4 that overlaps none in use; raises Conflict where none is left."""
     occupied = [subnet for subnet in used if subnet.version == 4 and subnet.prefixlen > 0]
-    for candidate in _POOLS:
-        if not any(overlaps(candidate, subnet) for subnet in occupied):
-            return candidate
+    ends = sorted((int(one.network_address), int(one.broadcast_address)) for one in occupied)
+    firsts = [first for first, _ in ends]
+    lasts = [*itertools.accumulate((last for _, last in ends), max)]  # of all up to there
+    for start, number, prefix in _POOLS:
+        size, begin = 1 << (32 - prefix), int(ipaddress.IPv4Address(start))
+        for first in range(begin, begin + number * size, size):
+            before = bisect.bisect(firsts, first + size - 1)
+            if not before or lasts[before - 1] < first:
+                return ipaddress.IPv4Network((first, prefix))
     raise Conflict(
         "no subnet is left for a network", hint="name one with subnet=, or remove networks"
     )

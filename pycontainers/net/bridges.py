@@ -23,7 +23,6 @@ _SYSCTL: Final = Path("/proc/sys/net")
 _FORWARDING: Final = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
 ALIAS: Final = "pycontainers "  # what those of our bridges begin with
 _DEFAULT_MTU: Final = 1500
-_DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 # What a router asks for its neighbours from, where it forwards the packets of others.
 _ROUTERS_ADDRESS: Final = "fe80::1/64"
 
@@ -58,7 +57,7 @@ def make(netlink: Netlink, name: str, *, alias: str, mtu: int, gateways: Sequenc
     if found is None or found.kind != "bridge":
         raise Conflict(f"the interface {name} is there and no bridge")
     wanted = [*gateways, _ROUTERS_ADDRESS] if any(":" in one for one in gateways) else gateways
-    there = [address for index, address in links.addresses(netlink) if index == found.index]
+    there = [address for _, address in links.addresses(netlink, found.index)]
     changes = [links.add_address(found.index, one) for one in wanted if one not in there]
     changes += [links.delete_address(found.index, one) for one in there if one not in wanted]
     if found.alias != alias:
@@ -70,16 +69,14 @@ def make(netlink: Netlink, name: str, *, alias: str, mtu: int, gateways: Sequenc
     netlink.ask(changes)
 
 
-def remove(name: str) -> None:
+def remove(netlink: Netlink, name: str) -> None:
     """Delete a bridge; missing is fine; raises KernelError."""
-    with Netlink(NETLINK_ROUTE) as netlink:
-        netlink.ask([links.delete(name)])
+    netlink.ask([links.delete(name)])
 
 
 def present(netlink: Netlink, prefix: str) -> list[links.Link]:
     """Give the bridges whose name begins with `prefix`; raises KernelError."""
-    found = links.links(netlink)
-    return [link for link in found if link.kind == "bridge" and link.name.startswith(prefix)]
+    return [link for link in links.links(netlink, "bridge") if link.name.startswith(prefix)]
 
 
 def is_ours(link: links.Link) -> bool:
@@ -89,11 +86,10 @@ def is_ours(link: links.Link) -> bool:
 
 def default_mtu(netlink: Netlink) -> int:
     """Give the MTU of the interface of the default route, IPv4's first; 1500 without one."""
-    for route in sorted(links.routes(netlink)):
-        if route.destination in _DEFAULT_ROUTES:
-            found = links.find(netlink, route.index)
-            if found is not None:
-                return found.mtu
+    for route in sorted(links.routes(netlink, longest=0)):
+        found = links.find(netlink, route.index)
+        if found is not None:
+            return found.mtu
     return _DEFAULT_MTU
 
 

@@ -14,7 +14,6 @@ Rules of other tables are not touched, and hold as well: what they drop stays dr
 from __future__ import annotations
 
 import contextlib
-import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -36,7 +35,7 @@ from pycontainers.net.tables import (
     bridged,
     routed,
 )
-from pycontainers.runtime.firewall import BRIDGED, ROUTED
+from pycontainers.runtime.firewall import BRIDGED, ROUTED, by_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,14 +53,8 @@ def is_there(netlink: Netlink) -> bool:
 
 def has_network(netlink: Netlink, bridge: str) -> bool:
     """Tell whether the rules hold for a network; raises KernelError."""
-    if not nft.has_chain(netlink, BRIDGED, RULES):
-        return False
-    try:
-        return nft.interface(bridge) in dict(nft.elements(netlink, ROUTED, NETWORKS))
-    except KernelError as error:
-        if error.errno != errno.ENOENT:
-            raise
-        return False
+    known = nft.has_element(netlink, ROUTED, NETWORKS, nft.interface(bridge))
+    return known and nft.has_chain(netlink, BRIDGED, RULES)
 
 
 def ensure(netlink: Netlink, closed: bridges.Closed) -> None:
@@ -112,7 +105,7 @@ def add_network(
         messages += _enter(INTERNAL, [bridge])
     if host_access:
         messages += _enter(HOST_ACCESS, [bridge])
-    for version, texts in _by_version(subnets):
+    for version, texts in by_version(subnets):
         messages.append(nft.add_networks(ROUTED, SUBNETS[version], texts))
     nft.change(netlink, messages)
 
@@ -123,7 +116,7 @@ def remove_network(netlink: Netlink, bridge: str, subnets: Sequence[str]) -> Non
     messages = [nft.destroy_elements(ROUTED, WITHIN, [name + name])]
     for each in (NETWORKS, INTERNAL, HOST_ACCESS):
         messages.append(nft.destroy_elements(ROUTED, each, [name]))
-    for version, texts in _by_version(subnets):
+    for version, texts in by_version(subnets):
         messages.append(nft.destroy_networks(ROUTED, SUBNETS[version], texts))
     nft.change(netlink, messages)
 
@@ -208,9 +201,3 @@ def _enter(name: str, interfaces: Sequence[str], *, twice: bool = False) -> list
     keys = [nft.interface(each) * (2 if twice else 1) for each in interfaces]
     parts = (keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE))
     return [nft.add_elements(ROUTED, name, [(key, b"") for key in part]) for part in parts]
-
-
-def _by_version(subnets: Sequence[str]) -> list[tuple[int, list[str]]]:
-    found = ((4, [text for text in subnets if ":" not in text]),
-             (6, [text for text in subnets if ":" in text]))  # fmt: skip
-    return [(version, texts) for version, texts in found if texts]

@@ -5,6 +5,7 @@ hosts(5), resolv.conf(5).
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -71,24 +72,41 @@ def revised(old: str, new: str) -> str:
     return text.rstrip("\n") + "\n"
 
 
-def resolv_conf(servers: Sequence[str]) -> str:
-    """Give an /etc/resolv.conf: the host's own, with these servers, if any, instead of its.
+def resolv_conf(
+    servers: Sequence[str], search: Sequence[str] = (), options: Sequence[str] = ()
+) -> str:
+    """Give an /etc/resolv.conf: the host's own, with these of each kind, if any, instead of its.
 
-    The host's loopback can't be reached from a container: servers there are left out.
+    The host's loopback can't be reached from a container: servers there are left out.  "." among
+    the domains to `search` stands for none.
     """
     kept, own = _usable(_RESOLV_CONF)
     if not own and _UPSTREAM.exists():
         kept, own = _usable(_UPSTREAM)
     lines = [f"nameserver {server}" for server in servers or own or _LAST_RESORT]
+    if search:
+        kept = [line for line in kept if line.startswith("options")]
+        domains = [domain for domain in search if domain != "."]
+        kept += [f"search {' '.join(domains)}"] if domains else []
+    if options:
+        kept = [line for line in kept if not line.startswith("options")]
+        kept.append(f"options {' '.join(options)}")
     return "\n".join([*lines, *kept, ""])
 
 
 def _usable(path: Path) -> tuple[list[str], list[str]]:
     """Give the search and options lines of a file, and its servers but for those at loopback."""
     try:
-        words = [line.split() for line in path.read_text(errors="replace").splitlines()]
+        facts = path.stat()
+        kept, servers = _parsed(path, (facts.st_ino, facts.st_size, facts.st_mtime_ns))
     except OSError:
         return [], []
+    return [*kept], [*servers]
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(path: Path, _version: tuple[int, ...]) -> tuple[list[str], list[str]]:
+    words = [line.split() for line in path.read_text(errors="replace").splitlines()]
     kept = [" ".join(line) for line in words if line and line[0] in ("search", "domain", "options")]
     named = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
     return kept, [server for server in named if _is_reachable(server)]

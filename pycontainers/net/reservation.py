@@ -7,10 +7,10 @@ import errno
 import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Final, NamedTuple
 
 from pycontainers.errors import Conflict, InvalidArgument, KernelError, NotSupported
+from pycontainers.kernel.closing import Closing
 from pycontainers.net.ports import Port
 
 _BACKLOG: Final = 4096  # connections that wait to be accepted; the kernel's own limit comes first
@@ -43,7 +43,7 @@ class Published(NamedTuple):
         return f"{before}{self.host_port}->{self.container_port}/{self.protocol}"
 
 
-class Reservation:
+class Reservation(Closing):
     """Ports held by sockets, until all copies of these are closed; a context manager that closes.
 
     `published` has an entry for each port asked for, in that order.  `sockets` are bound; those of
@@ -65,17 +65,6 @@ class Reservation:
         """Close this process's sockets; closed already is fine."""
         for sock in self.sockets:
             sock.close()
-
-    def __enter__(self) -> Reservation:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def reserve(ports: Sequence[Port]) -> Reservation:

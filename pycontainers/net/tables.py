@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from pycontainers.kernel.netlink import Message
 
-RULES: Final = "rules1"  # a chain of BRIDGED without rules
+RULES: Final = "rules2"  # a chain of BRIDGED without rules
 
 # Sets of ROUTED, of the names of bridges and of subnets: all our networks', …
 NETWORKS: Final = "networks"
@@ -114,7 +114,7 @@ def routed() -> list[Message]:
         nft.add_table(ROUTED),
         *sets,
         *_translation_chains(),
-        *_forwarding_chain(),
+        *_forwarding_chains(),
         *_input_chains(),
     ]
 
@@ -161,29 +161,49 @@ def _published() -> Iterator[tuple[int, bytes]]:
         yield version, _transport(FIRST) + lookup(PUBLISHED_ANY[version], into=FIRST)
 
 
-def _forwarding_chain() -> list[Message]:
-    """Give the chain of what comes in by one interface and goes out by another."""
+def _forwarding_chains() -> list[Message]:
+    """Give the chains of what comes in by one interface and goes out by another.
+
+    All packets of all connections pass here, and each look at a set takes time; so what is mostly
+    there is found first.
+    """
     comes_from, goes_to = meta(rules.IIFNAME), meta(rules.OIFNAME)
-    ours = comes_from + lookup(NETWORKS)
-    into_ours = goes_to + lookup(NETWORKS)
-    chain = "forward"
-    messages = [add_base_chain(ROUTED, chain, "filter", rules.FORWARD, 0)]
-    for version, place in _SOURCE.items():
-        known = payload(NETWORK, *place) + lookup(PRIORITIES[version], into=FIRST)
-        messages.append(add_rule(ROUTED, chain, ours, _ip(version), known, rules.set_priority()))
-    pair = comes_from + meta(rules.OIFNAME, _SECOND)
-    messages += [
-        add_rule(ROUTED, chain, pair, lookup(WITHIN), ACCEPT),
-        add_rule(ROUTED, chain, comes_from, lookup(INTERNAL), DROP),
-        add_rule(ROUTED, chain, goes_to, lookup(INTERNAL), DROP),
-        add_rule(ROUTED, chain, into_ours, rules.is_answer(), ACCEPT),
-        add_rule(ROUTED, chain, into_ours, rules.is_redirected(), ACCEPT),
-        add_rule(ROUTED, chain, into_ours, DROP),
+    within = comes_from + meta(rules.OIFNAME, _SECOND) + lookup(WITHIN)
+    into_ours = goes_to + lookup(NETWORKS) + rules.jump("into")
+    prioritized = [
+        _ip(version)
+        + payload(NETWORK, *place)
+        + lookup(PRIORITIES[version], into=FIRST)
+        + rules.set_priority()
+        for version, place in _SOURCE.items()
     ]
-    for version, name in OUTER.items():
-        both = comes_from + lookup(name) + goes_to + lookup(name)
-        messages.append(add_rule(ROUTED, chain, _ip(version), both, DROP))
-    return messages
+    outer = [
+        _ip(version) + comes_from + lookup(name) + goes_to + lookup(name) + DROP
+        for version, name in OUTER.items()
+    ]
+    chains = {
+        "internal": [within + ACCEPT, DROP],
+        "into": [rules.is_answer() + ACCEPT, within + ACCEPT, rules.is_redirected() + ACCEPT, DROP],
+        "from": [
+            *prioritized,
+            comes_from + lookup(INTERNAL) + rules.jump("internal"),
+            goes_to + lookup(INTERNAL) + rules.jump("internal"),
+            into_ours,
+            ACCEPT,
+        ],
+        "forward": [
+            comes_from + lookup(NETWORKS) + rules.jump("from"),
+            goes_to + lookup(INTERNAL) + DROP,
+            into_ours,
+            within + ACCEPT,
+            *outer,
+        ],
+    }
+    return [
+        *(add_chain(ROUTED, chain) for chain in ("internal", "into", "from")),
+        add_base_chain(ROUTED, "forward", "filter", rules.FORWARD, 0),
+        *(add_rule(ROUTED, chain, rule) for chain, found in chains.items() for rule in found),
+    ]
 
 
 def _input_chains() -> list[Message]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import KernelError
@@ -33,6 +32,7 @@ class Wires:
     # Kept by a helper as long as it lives: the kernel lets no netfilter socket be closed before it
     # has done with what was taken out of sets, which takes it 10 ms or more.
     _netfilter: Netlink | None = None
+    _outside: Netlink | None = None
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self._pid = pid
@@ -45,35 +45,28 @@ class Wires:
         """Lay a cable to a bridge; raises KernelError."""
         self._laid[step.interface] = step
         self._change(firewall.admit(step.veth, step.mac, _bare(step), step.priority))
-        with Netlink(NETLINK_ROUTE) as host:
-            try:
-                bridge = socket.if_nametoindex(step.bridge)
-            except OSError as error:
-                call = f"if_nametoindex({step.bridge!r})"
-                raise KernelError(error.errno or errno.ENODEV, call) from None
-            add = links.add_veth(
-                step.veth,
-                bridge,
-                self._pid,
-                inside=step.interface,
-                mac=step.mac,
-                mtu=step.mtu,
-                group=firewall.GROUP,
-            )
-            try:
-                host.ask(add)
-            except KernelError as error:
-                if error.errno != errno.EEXIST:
-                    raise
-                # Of the program before, whose network namespace the kernel is still taking down.
-                host.ask([links.delete(step.veth)])
-                host.ask(add)
-            if step.rate is not None:
-                host.ask([links.limit_rate(socket.if_nametoindex(step.veth), step.rate)])
+        host = self._host()
+        add = links.add_veth(
+            step.veth,
+            _index(host, step.bridge),
+            self._pid,
+            inside=step.interface,
+            mac=step.mac,
+            mtu=step.mtu,
+            group=firewall.GROUP,
+        )
+        try:
+            host.ask(add)
+        except KernelError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            # Of the program before, whose network namespace the kernel is still taking down.
+            host.ask([links.delete(step.veth)])
+            host.ask(add)
+        if step.rate is not None:
+            host.ask([links.limit_rate(_index(host, step.veth), step.rate)])
         with self._inside() as inside:
-            index = links.index_of(inside, step.interface)
-            if index is None:
-                raise KernelError(errno.ENODEV, f"find {step.interface} in the container")
+            index = _index(inside, step.interface)
             inside.ask([
                 links.no_ipv6_generation(index),
                 *(links.add_address(index, address) for address in step.addresses),
@@ -86,8 +79,7 @@ class Wires:
         """Have ports of the host lead to the container; raises KernelError."""
         self._published = step
         netfilter = self._change(firewall.publish(step.ports))
-        with Netlink(NETLINK_ROUTE) as host:
-            firewall.redirect_flows(netfilter, host, step.ports)
+        firewall.redirect_flows(netfilter, self._host(), step.ports)
 
     def rewire(self, steps: list[ConnectBridge], publish: Publish | None) -> None:
         """Bring the cables to what these steps say; those that stay are not touched."""
@@ -108,8 +100,7 @@ class Wires:
 
     def _cut(self, interface: str) -> None:
         laid = self._laid.pop(interface)
-        with Netlink(NETLINK_ROUTE) as host:
-            host.ask([links.delete(laid.veth)])
+        self._host().ask([links.delete(laid.veth)])
         self._change(_undoing([laid], None))
 
     def _route(self, step: ConnectBridge) -> None:
@@ -144,9 +135,13 @@ class Wires:
             self._published = None
 
     @staticmethod
+    def _host() -> Netlink:
+        Wires._outside = Wires._outside or Netlink(NETLINK_ROUTE)
+        return Wires._outside
+
+    @staticmethod
     def _change(messages: list[Message]) -> Netlink:
-        if Wires._netfilter is None:
-            Wires._netfilter = Netlink(NETLINK_NETFILTER)
+        Wires._netfilter = Wires._netfilter or Netlink(NETLINK_NETFILTER)
         firewall.change(Wires._netfilter, messages)
         return Wires._netfilter
 
@@ -180,6 +175,13 @@ def withdraw_all(steps: list[ConnectBridge]) -> None:
     addresses = [address for step in steps for address in _bare(step)]
     with Netlink(NETLINK_NETFILTER) as netfilter:
         firewall.unpublish_all(netfilter, addresses)
+
+
+def _index(netlink: Netlink, name: str) -> int:
+    index = links.index_of(netlink, name)
+    if index is None:
+        raise KernelError(errno.ENODEV, f"look for the interface {name}")
+    return index
 
 
 def _bare(step: ConnectBridge) -> list[str]:

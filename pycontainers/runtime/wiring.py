@@ -41,6 +41,13 @@ class Publish(NamedTuple):
         return f"publish {' '.join(each)}"
 
 
+class AwaitNetwork(NamedTuple):
+    """Wait until the launcher has connected the container to its networks."""
+
+    def __str__(self) -> str:
+        return "wait for the network"
+
+
 class MountSysfs(NamedTuple):
     """Make a read-only /sys of a network namespace that the container only shares.
 

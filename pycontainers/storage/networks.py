@@ -73,6 +73,13 @@ class EndpointRow(NamedTuple):
         return f"pv{self.container[:12]}{self.number:x}"
 
 
+class Place(NamedTuple):
+    """A container's place in a network, with what is known of that."""
+
+    endpoint: EndpointRow
+    network: NetworkRow
+
+
 class NetworkTables:
     """The tables of networks and endpoints in one database."""
 
@@ -125,6 +132,14 @@ class NetworkTables:
     def of_container(self, container: str) -> list[EndpointRow]:
         """Give a container's endpoints in their order."""
         return self._endpoints("WHERE container = ? ORDER BY number", container)
+
+    def places(self, container: str) -> list[Place]:
+        """Give a container's endpoints in their order, with their networks."""
+        query = """SELECT endpoints.*, networks.* FROM endpoints
+                   JOIN networks ON networks.id = network WHERE container = ? ORDER BY number"""
+        width = len(EndpointRow._fields)
+        rows = self._database.rows(query, container)
+        return [Place(EndpointRow(*row[:width]), NetworkRow(*row[width:])) for row in rows]
 
     def of_network(self, network_id: str) -> list[EndpointRow]:
         """Give all endpoints of a network."""

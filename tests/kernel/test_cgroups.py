@@ -334,6 +334,23 @@ def test_what_does_not_exist_is_removed_killed_thawed_and_read_in_peace(cgroup: 
     assert not directory(cgroup, "memory").exists()
 
 
+def reserved(cgroup: Cgroup) -> int | None:
+    where = directory(cgroup, "memory")
+    soft = files.number(f"{where}/memory.soft_limit_in_bytes")
+    return files.number(f"{where}/memory.low") if soft is None else soft
+
+
+def test_memory_is_reserved_and_given_back(cgroup: Cgroup) -> None:
+    cgroup.create(Limits(memory_reservation=32 * MEBIBYTE))
+    assert reserved(cgroup) == 32 * MEBIBYTE
+
+    cgroup.update(Limits(memory_reservation=16 * MEBIBYTE, memory=64 * MEBIBYTE))
+    assert reserved(cgroup) == 16 * MEBIBYTE
+
+    cgroup.update(Limits(memory_reservation=-1))
+    assert reserved(cgroup) in (0, (1 << 63) - os.sysconf("SC_PAGE_SIZE"))
+
+
 def test_limits_change_while_it_runs(cgroup: Cgroup) -> None:
     cgroup.create(Limits(memory=32 * MEBIBYTE, pids=10))
 

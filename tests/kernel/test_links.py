@@ -51,6 +51,11 @@ def test_a_cable_has_its_names_its_mac_address_and_its_mtu(two: tuple[Place, Pla
     assert outside.master == host.index("br")
     assert (inside.mac, inside.mtu, inside.up) == ("02:00:00:00:00:02", 1400, False)
     assert outside in links.links(host.route)
+    assert links.links(host.route, "veth") == [outside]
+    assert (links.index_of(guest.route, "eth0"), links.mtu_of(guest.route, "eth0")) == (
+        inside.index,
+        inside.mtu,
+    )
 
 
 def test_a_container_has_its_addresses_and_routes_at_once(two: tuple[Place, Place]) -> None:
@@ -63,12 +68,13 @@ def test_a_container_has_its_addresses_and_routes_at_once(two: tuple[Place, Plac
     assert guest.reaches("fd00:30::1", 80)
     index = guest.index("eth0")
     known = [address for of, address in links.addresses(guest.route) if of == index]
+    assert links.addresses(guest.route, index) == [(index, address) for address in known]
     assert sorted(known) == ["172.30.0.2/16", "fd00:30::2/64"]
     assert links.subnets_of(guest.route, index) == ["172.30.0.0/16", "fd00:30::/64"]
     assert links.destinations(guest.route) == ["172.30.0.0/16", "fd00:30::/64"]
-    assert {links.Route("0.0.0.0/0", index), links.Route("::/0", index)} <= {
-        *links.routes(guest.route)
-    }
+    defaults = {links.Route("0.0.0.0/0", index), links.Route("::/0", index)}
+    assert defaults <= {*links.routes(guest.route)}
+    assert defaults == {*links.routes(guest.route, longest=0)}
     assert "172.30.255.255" in guest.run("ip", "address", "show", "eth0")
 
 
@@ -82,6 +88,7 @@ def test_what_is_missing_is_none_and_deleting_it_is_fine(two: tuple[Place, Place
     assert links.find(host.route, index) is None
     assert links.index_of(host.route, "cable") is None
     assert links.index_of(guest.route, "eth0") is None
+    assert links.mtu_of(guest.route, "eth0") is None
 
 
 def test_the_first_message_that_failed_is_named_and_the_others_are_carried_out(

@@ -66,6 +66,10 @@ def test_elements_are_read_as_they_were_entered(netlink: Netlink) -> None:
     assert sorted(nftables.elements(netlink, TABLE, "ports")) == sorted(PAIRS)
     assert nftables.elements(netlink, TABLE, "owners") == [(owner, b"")]
     assert nftables.elements(netlink, TABLE, "names") == []
+    assert nftables.has_element(netlink, TABLE, "owners", owner)
+    assert nftables.has_element(netlink, TABLE, "ports", PAIRS[0][0])
+    for name in ("names", "missing"):
+        assert not nftables.has_element(netlink, TABLE, name, interface("eth0"))
 
 
 def test_many_elements_are_all_there(netlink: Netlink) -> None:

@@ -76,9 +76,8 @@ def test_an_interface_of_another_kind_is_not_touched(host: Host) -> None:
 def test_a_bridge_is_gone_after_its_removal_and_missing_is_fine(host: Host) -> None:
     bridges.make(host.route, "pc1", alias="", mtu=1500, gateways=[])
 
-    with host.entered():
-        for _ in range(2):
-            bridges.remove("pc1")
+    for _ in range(2):
+        bridges.remove(host.route, "pc1")
 
     assert bridges.present(host.route, "pc") == []
 

@@ -280,5 +280,4 @@ def test_entering_a_container_takes_under_a_millisecond() -> None:
 
 def remove(host: Host, net: lab.Net) -> None:
     firewall.remove_network(host.netfilter, net.bridge, [net.subnet4, net.subnet6])
-    with host.entered():
-        bridges.remove(net.bridge)
+    bridges.remove(host.route, net.bridge)

@@ -114,6 +114,7 @@ def add_limits(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("-m", "--memory", metavar="SIZE", help="limit of memory, as 512m")
     add("--memory-swap", metavar="SIZE", help="limit of memory and swap together, -1 for none")
+    add("--memory-reservation", metavar="SIZE", help="memory that it keeps if it can")
     add("--cpus", type=float, metavar="N", help="limit of processors, as 1.5")
     add("-c", "--cpu-shares", type=int, metavar="N", help="weight against others")
     add("--cpuset-cpus", dest="cpuset", metavar="LIST", help="processors, as 0-2,5")
@@ -124,7 +125,7 @@ def add_limits(parser: ArgumentParser) -> None:
 
 def limits(args: Namespace) -> UpdateOptions:
     """Give the limits that were given."""
-    words = "memory memory_swap cpus cpu_shares cpuset pids io_weight restart"
+    words = "memory memory_swap memory_reservation cpus cpu_shares cpuset pids io_weight restart"
     given = {name: getattr(args, name) for name in words.split()}
     return cast("UpdateOptions", {name: one for name, one in given.items() if one is not None})
 
@@ -143,6 +144,7 @@ def add_options(parser: ArgumentParser) -> None:
     several("--device", dest="devices", metavar="SRC[:DST[:rwm]]", help="a device of the host's")
     several("--sysctl", dest="sysctls", metavar="NAME=VALUE", help="a kernel parameter")
     several("-l", "--label", dest="labels", metavar="KEY[=VALUE]", help="a label")
+    several("--group-add", dest="group_add", metavar="GROUP", help="a further group")
     several("--cap-add", dest="cap_add", metavar="CAP", help="add a capability")
     several("--cap-drop", dest="cap_drop", metavar="CAP", help="drop a capability")
     several("--security-opt", dest="security", metavar="OPTION",
@@ -152,6 +154,9 @@ def add_options(parser: ArgumentParser) -> None:
     add("-w", "--workdir", metavar="DIR", help="working directory")
     add("-u", "--user", help="user, as name, uid or uid:gid")
     add("-h", "--hostname", help="host name")
+    add("--domainname", metavar="NAME", help="domain name")
+    add("--oom-score-adj", type=int, metavar="N",
+        help="how readily it is killed for lack of memory, -1000 to 1000")  # fmt: skip
     add("--shm-size", metavar="SIZE", help="size of /dev/shm")
     add("--userns", metavar="auto|host", help="user namespace of its own, or the host's")
     add("--entrypoint", help='the program, instead of the image\'s; "" for none')
@@ -180,14 +185,17 @@ def options(args: Namespace) -> RunOptions:
 
     The container is a detached one: it lives on when the command line has done its part.
     """
-    direct = "name workdir user hostname shm_size userns stop_signal stop_timeout timeout"
+    direct = (
+        "name workdir user hostname domainname shm_size userns stop_signal stop_timeout timeout"
+    )
     found: dict[str, Any] = {**limits(args), "detach": True}
-    for name in (*direct.split(), "cap_add", "cap_drop", "devices"):
+    for name in (*direct.split(), "group_add", "cap_add", "cap_drop", "devices"):
         if getattr(args, name):
             found[name] = getattr(args, name)
     for name in ("read_only", "privileged", "init", "ephemeral", "tty"):
         found[name] = getattr(args, name)
     found |= {"stdin": args.interactive, "auto_remove": args.rm}
+    found["oom_score_adj"] = args.oom_score_adj
     found["env"] = environment(args.env, args.env_files)
     found["labels"] = pairs("--label", args.labels, empty=True)
     found["sysctls"] = pairs("--sysctl", args.sysctls)

@@ -1,4 +1,4 @@
-"""The flags of `run` about mounts: -v, --mount and --tmpfs."""
+"""The flags of `run` about mounts: -v, --mount, --volumes-from and --tmpfs."""
 
 from __future__ import annotations
 
@@ -38,13 +38,20 @@ def add_options(parser: ArgumentParser) -> None:
             help="mount a volume, or a path of the host, which begins with / or .")  # fmt: skip
     several("--mount", dest="mounts", metavar="type=…,src=…,dst=…",
             help="mount a volume, a bind, an image or a tmpfs")  # fmt: skip
+    several("--volumes-from", dest="volumes_from", metavar="CONTAINER[:ro]",
+            help="mount the volumes and binds of another container")  # fmt: skip
     several("--tmpfs", dest="tmpfs", metavar="PATH[:size=…]", help="mount a tmpfs")
 
 
 def options(args: Namespace) -> RunOptions:
     """Give the options that the flags mean; raises InvalidArgument."""
     mounts = [*map(_mount, args.mounts), *map(_tmpfs, args.tmpfs)]
-    return cast("RunOptions", {"volumes": [*map(_whole, args.volumes)], "mounts": mounts})
+    found = {
+        "volumes": [*map(_whole, args.volumes)],
+        "volumes_from": args.volumes_from,
+        "mounts": mounts,
+    }
+    return cast("RunOptions", found)
 
 
 def _whole(text: str) -> str:

@@ -40,6 +40,10 @@ def add_options(parser: ArgumentParser) -> None:
     several("--network-alias", "--net-alias", dest="aliases", metavar="NAME",
             help="a further name in the first network")  # fmt: skip
     several("--dns", dest="dns", metavar="ADDRESS", help="a name server")
+    several("--dns-search", dest="dns_search", metavar="DOMAIN",
+            help="where short names are looked for; . for nowhere")  # fmt: skip
+    several("--dns-option", "--dns-opt", dest="dns_options", metavar="OPTION",
+            help="an option of the resolver, as ndots:2")  # fmt: skip
     several("--add-host", dest="extra_hosts", metavar="NAME:ADDRESS",
             help="a line of /etc/hosts; the address may be host-gateway")  # fmt: skip
     add("--network-rate", type=_rate, metavar="RATE",
@@ -49,7 +53,10 @@ def add_options(parser: ArgumentParser) -> None:
 
 def options(args: Namespace) -> RunOptions:
     """Give the options that the flags mean."""
-    words = "network ports publish_all ip ip6 mac aliases dns network_rate network_priority"
+    words = (
+        "network ports publish_all ip ip6 mac aliases dns dns_search dns_options network_rate "
+        "network_priority"
+    )
     found = {name: getattr(args, name) for name in words.split()}
     if args.extra_hosts:
         found["extra_hosts"] = [item.replace("=", ":", 1) for item in args.extra_hosts]

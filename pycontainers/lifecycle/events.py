@@ -1,4 +1,4 @@
-"""What happened to containers and images: the journal of events, read and followed.
+"""What happened to containers and what they use: the journal of events, read and followed.
 
 Whoever does something appends it (runtime/journal.py), so that events come from all processes that
 use the data root.
@@ -16,13 +16,12 @@ import attrs
 from pycontainers.errors import InvalidArgument
 from pycontainers.lifecycle.feed import Feed
 from pycontainers.lifecycle.moments import Moment, moment
-from pycontainers.lifecycle.trail import Trail
-from pycontainers.lifecycle.waiting import Waiter
 from pycontainers.runtime import journal
 
 Filters: TypeAlias = Mapping[str, str | Sequence[str]]
 
-_FILTERS: Final = ("container", "event", "image", "label", "type")
+_NAMED: Final = ("container", "network", "volume")  # filters that name an object of that type
+_FILTERS: Final = (*_NAMED, "event", "image", "label", "type")
 _SHORTEST: Final = 4  # characters of an id's beginning that name a container
 
 
@@ -30,8 +29,9 @@ _SHORTEST: Final = 4  # characters of an id's beginning that name a container
 class Event:
     """One thing that happened: when (seconds since the epoch), to what, and what it was.
 
-    `type` is "container" or "image", `action` Docker's word, `id` the object's; `attributes` hold
-    its name, image and labels, and what belongs to the action, as "exitCode" of "die".
+    `type` is "container", "network" or "volume", `action` Docker's word, `id` the object's,
+    which is a volume's name; `attributes` hold a container's name, image and labels, and
+    what belongs to the action, as "exitCode" of "die" and "container" of "connect" and "mount".
     """
 
     time: float
@@ -44,7 +44,8 @@ class Event:
         name = self.attributes.get("name")
         shown = f"{name} " if name else ""
         clock = time.strftime("%H:%M:%S", time.localtime(self.time))
-        return f"<Event {self.action} {shown}{self.id[:12]} {clock}>"
+        key = self.id if self.type == "volume" else self.id[:12]
+        return f"<Event {self.action} {shown}{key} {clock}>"
 
 
 class Events(Feed[Event]):
@@ -71,19 +72,11 @@ class Events(Feed[Event]):
         self._until = moment("until", until)
         self._filters = _checked(filters or {})
         self._directory = directory
-        # Watched from before the first look, so that nothing comes unseen in between.
-        waiter = Waiter(directory) if follow else None
-        try:
-            trail = Trail(directory, journal.file_name, grows=follow)
-        except BaseException:
-            if waiter is not None:
-                waiter.close()
-            raise
-        super().__init__(trail, waiter, deadline=self._until)
+        super().__init__(directory, journal.file_name, follow=follow, deadline=self._until)
         if self._since is not None:
-            trail.skip_before(self._since)
+            self._trail.skip_before(self._since)
         elif follow:
-            trail.go(trail.end())
+            self._trail.go(self._trail.end())
 
     def _more(self) -> list[Event] | None:
         block = self._block()
@@ -159,9 +152,13 @@ def _matches(event: Event, key: str, value: str) -> bool:
     if key == "label":
         name, equals, wanted = value.partition("=")
         return name in attributes and (not equals or attributes[name] == wanted)
-    if key == "container":
+    if key in _NAMED:
+        if event.type != key:
+            return False
+        if key == "volume":
+            return event.id == value
         begins = len(value) >= _SHORTEST and event.id.startswith(value)
-        return event.type == "container" and (begins or value == attributes.get("name"))
+        return begins or value == attributes.get("name")
     if event.type == "image":
         return value in (event.id, attributes.get("name"))
     return value == attributes.get("image")

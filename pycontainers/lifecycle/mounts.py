@@ -64,7 +64,8 @@ class Mount:
     """One mount of a container; made by `bind`, `tmpfs`, `volume` and `image`.
 
     `source` is the host's path, a volume's name ("" for one of the container's own), an image's
-    reference or id, or the name of a secret, which builds mount with `owner` and `mode`.
+    reference or id, or the name of a secret, which builds mount with `owner` and `mode`.  `lent`
+    marks a volume without a name of another container's (`volumes_from`).
     """
 
     kind: Literal["bind", "tmpfs", "volume", "image", "secret"]
@@ -80,6 +81,7 @@ class Mount:
     root: str = ""
     layers: tuple[str, ...] = ()
     owner: tuple[int, int] = (0, 0)
+    lent: bool = False
 
     @classmethod
     def bind(

@@ -131,6 +131,21 @@ def dns(value: Sequence[str]) -> tuple[str, ...]:
     return tuple(address("dns", server) for server in values.listed("dns", value))
 
 
+def dns_search(value: Sequence[str]) -> tuple[str, ...]:
+    """Give the domains in which short names are looked for; "." stands for none."""
+    found = tuple(values.listed("dns_search", value))
+    return tuple(one if one == "." else host_name("dns_search", one) for one in found)
+
+
+def dns_options(value: Sequence[str]) -> tuple[str, ...]:
+    """Give the options of the resolver, as "ndots:2" (resolv.conf(5))."""
+    found = tuple(values.listed("dns_options", value))
+    for one in found:
+        if not values.plain("dns_options", one, 256) or " " in one:
+            raise InvalidArgument(f"dns_options: {one!r} is no option of resolv.conf(5)")
+    return found
+
+
 def extra_hosts(value: Mapping[str, str] | Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Give (name, address) from a mapping or Docker's `name:address`; also "host-gateway"."""
     if isinstance(value, Mapping):
@@ -210,9 +225,8 @@ def check_together(options: Options) -> None:
                     f"{name}: there is no such thing with network={first!r}",
                     hint="network='bridge' or one made by Network.create has it",
                 )
-    if first.startswith(CONTAINER) or first == "none":
-        for name, value in {"dns": options.dns, "extra_hosts": options.extra_hosts}.items():
-            if value:
+        for name in ("dns", "dns_search", "dns_options", "extra_hosts"):
+            if getattr(options, name):
                 raise InvalidArgument(f"{name}: there is no such thing with network={first!r}")
     if options.aliases and first == "bridge":
         raise InvalidArgument(

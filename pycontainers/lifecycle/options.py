@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict
 import attrs
 
 from pycontainers.errors import InvalidArgument
-from pycontainers.lifecycle import mounts, netoptions, values
+from pycontainers.lifecycle import mounts, netoptions, values, volumesfrom
 from pycontainers.lifecycle.mounts import Mount
 from pycontainers.lifecycle.policies import NO_RESTART, Healthcheck, RestartPolicy
 from pycontainers.net import ports
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pycontainers.lifecycle.mounts import Volumes
     from pycontainers.lifecycle.netoptions import NetworkOption
+    from pycontainers.lifecycle.volumesfrom import VolumesFrom
     from pycontainers.net.ports import Ports
 
 Size: TypeAlias = int | str
@@ -41,7 +42,9 @@ class RunOptions(TypedDict, total=False):
     env: Mapping[str, str] | Sequence[str]
     workdir: str | None
     user: str | int | None
+    group_add: Sequence[str | int]
     hostname: str | None
+    domainname: str | None
     network: NetworkOption | None
     ports: Ports
     publish_all: bool
@@ -50,14 +53,19 @@ class RunOptions(TypedDict, total=False):
     mac: str | None
     aliases: Sequence[str]
     dns: Sequence[str]
+    dns_search: Sequence[str]
+    dns_options: Sequence[str]
     extra_hosts: Mapping[str, str] | Sequence[str]
     network_rate: int | str | None
     network_priority: int | None
     mounts: Sequence[Mount]
     volumes: Volumes
+    volumes_from: VolumesFrom
     tmpfs: Mapping[str, Size | None] | Sequence[str]
     memory: Size | None
     memory_swap: Size | None
+    memory_reservation: Size | None
+    oom_score_adj: int | None
     cpus: float | None
     cpu_shares: int | None
     cpuset: str | None
@@ -95,6 +103,7 @@ class UpdateOptions(TypedDict, total=False):
 
     memory: Size | None
     memory_swap: Size | None
+    memory_reservation: Size | None
     cpus: float | None
     cpu_shares: int | None
     cpuset: str | None
@@ -128,9 +137,9 @@ def stop_signal(value: str | int) -> int:
 
 
 _OPTIONAL: Final = frozenset(
-    "name entrypoint workdir user hostname memory memory_swap cpus cpu_shares cpuset pids "
-    "io_weight stop_signal timeout healthcheck network ip ip6 mac network_rate "
-    "network_priority".split()
+    "name entrypoint workdir user hostname domainname memory memory_swap memory_reservation "
+    "oom_score_adj cpus cpu_shares cpuset pids io_weight stop_signal timeout healthcheck network "
+    "ip ip6 mac network_rate network_priority".split()
 )
 _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "name": values.name,
@@ -138,7 +147,9 @@ _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "env": values.environment,
     "workdir": lambda value: values.inside("workdir", value),
     "user": lambda value: values.plain("user", str(value), 256),
+    "group_add": values.groups,
     "hostname": values.hostname,
+    "domainname": values.domainname,
     "network": netoptions.network,
     "ports": ports.parse,
     "publish_all": lambda value: values.flag("publish_all", value),
@@ -147,14 +158,19 @@ _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "mac": netoptions.mac,
     "aliases": netoptions.aliases,
     "dns": netoptions.dns,
+    "dns_search": netoptions.dns_search,
+    "dns_options": netoptions.dns_options,
     "extra_hosts": netoptions.extra_hosts,
     "network_rate": netoptions.rate,
     "network_priority": netoptions.priority,
     "mounts": mounts.listed,
     "volumes": mounts.volumes,
+    "volumes_from": volumesfrom.listed,
     "tmpfs": mounts.in_memory,
-    "memory": values.memory,
+    "memory": lambda value: values.memory("memory", value),
     "memory_swap": values.memory_swap,
+    "memory_reservation": lambda value: values.memory("memory_reservation", value),
+    "oom_score_adj": lambda value: values.whole("oom_score_adj", value, -1000, 1000),
     "cpus": values.cpus,
     "cpu_shares": lambda value: values.whole("cpu_shares", value, 2, 262144),
     "cpuset": values.cpuset,
@@ -188,6 +204,7 @@ _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
 }
 _UNLIMITED: Final = {  # Docker's ways to say that there shall be no such limit
     "memory": (-1, "-1"),
+    "memory_reservation": (-1, "-1", 0, "0"),
     "cpus": (0,),
     "cpu_shares": (0,),
     "cpuset": ("",),
@@ -206,7 +223,9 @@ class Options:
     env: tuple[str, ...] = ()
     workdir: str | None = None
     user: str | None = None
+    group_add: tuple[str | int, ...] = ()
     hostname: str | None = None
+    domainname: str | None = None
     network: tuple[str, ...] = ("none",)
     ports: tuple[Port, ...] = ()
     publish_all: bool = False
@@ -215,14 +234,19 @@ class Options:
     mac: str | None = None
     aliases: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[tuple[str, str], ...] = ()
     network_rate: int | None = None
     network_priority: int | None = None
     mounts: tuple[Mount, ...] = ()
     volumes: tuple[Mount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
     tmpfs: tuple[Mount, ...] = ()
     memory: int | None = None
     memory_swap: int | None = None
+    memory_reservation: int | None = None
+    oom_score_adj: int | None = None
     cpus: float | None = None
     cpu_shares: int | None = None
     cpuset: str | None = None
@@ -338,6 +362,11 @@ class Options:
         if both is not None and (self.memory is None or -1 < both < self.memory):
             raise InvalidArgument(
                 "memory_swap: must be at least memory, which it includes, and needs it given"
+            )
+        least = self.memory_reservation
+        if least is not None and self.memory is not None and least > self.memory:
+            raise InvalidArgument(
+                f"memory_reservation: {least} bytes are more than memory allows, {self.memory}"
             )
         if self.auto_remove and self.restart.name != "no":
             raise InvalidArgument(

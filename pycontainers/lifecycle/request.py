@@ -50,6 +50,7 @@ def make_spec(
         process=_process(options, config, granted),
         root=runtime.Root(path=str(rootfs), readonly=options.read_only),
         hostname=options.hostname or container_id[:12],
+        domainname=options.domainname or "",
         mounts=(
             *_kernel_mounts(options),
             *(
@@ -77,11 +78,18 @@ def _process(options: Options, config: ImageConfig, granted: frozenset[str]) -> 
     names = tuple(sorted(granted))
     return runtime.Process(
         args=tuple(argv),
-        env=_environment(options, config),
+        env=environment(options, config),
         cwd=options.workdir or config.working_dir or "/",
         terminal=options.tty,
-        user=runtime.User(0, 0, username=options.user or config.user or ""),
+        user=runtime.User(
+            0,
+            0,
+            tuple(group for group in options.group_add if isinstance(group, int)),
+            username=options.user or config.user or "",
+            group_names=tuple(group for group in options.group_add if isinstance(group, str)),
+        ),
         capabilities=runtime.Capabilities(bounding=names, permitted=names, effective=names),
+        oom_score_adj=options.oom_score_adj,
         no_new_privileges=options.no_new_privileges and not options.privileged,
         rlimits=tuple(
             runtime.Rlimit(
@@ -99,7 +107,8 @@ def _unlimited(value: int) -> int:
     return (1 << 64) - 1 if value == -1 else value
 
 
-def _environment(options: Options, config: ImageConfig) -> tuple[str, ...]:
+def environment(options: Options, config: ImageConfig) -> tuple[str, ...]:
+    """Give the variables of the container's program, as `NAME=value`."""
     given = [_PATH, f"HOSTNAME={options.hostname}" if options.hostname else "", *config.env]
     if options.tty:
         given.append("TERM=xterm")
@@ -188,9 +197,7 @@ def _sysctls(options: Options) -> dict[str, str]:
 def _resources(options: Options) -> runtime.Resources:
     quota = None if options.cpus is None else int(options.cpus * 100_000)
     return runtime.Resources(
-        memory=None
-        if options.memory is None
-        else runtime.Memory(limit=options.memory, swap=options.memory_swap or options.memory),
+        memory=_memory(options),
         cpu=runtime.CPU(
             shares=options.cpu_shares,
             quota=quota,
@@ -199,6 +206,16 @@ def _resources(options: Options) -> runtime.Resources:
         ),
         pids=None if options.pids is None else runtime.Pids(limit=options.pids),
         block_io=None if options.io_weight is None else runtime.BlockIO(weight=options.io_weight),
+    )
+
+
+def _memory(options: Options) -> runtime.Memory | None:
+    if options.memory is None and options.memory_reservation is None:
+        return None
+    return runtime.Memory(
+        limit=options.memory,
+        reservation=options.memory_reservation,
+        swap=options.memory_swap or options.memory,
     )
 
 
@@ -239,6 +256,7 @@ def limits(options: Options, *, accounting: bool = False) -> Limits:
     return Limits(
         memory=options.memory,
         memory_swap=options.memory_swap,
+        memory_reservation=options.memory_reservation,
         cpus=options.cpus,
         cpu_shares=options.cpu_shares,
         cpuset=options.cpuset,

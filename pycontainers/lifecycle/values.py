@@ -27,6 +27,8 @@ _IPC_SYSCTLS: Final = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kerne
                        "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
                        "kernel.shm_rmid_forced")  # fmt: skip
 _DEVICE_FIELDS: Final = 3
+_MAX_ID: Final = (1 << 32) - 2
+_MOST_GROUPS: Final = 1024
 _RESERVED: Final = ("/", "/proc", "/sys", "/dev")
 _Item = TypeVar("_Item")
 
@@ -104,6 +106,33 @@ def hostname(value: str) -> str:
     if not isinstance(value, str) or not _HOSTNAME.fullmatch(value):
         raise InvalidArgument(f"hostname: {value!r} is no host name")
     return value
+
+
+def domainname(value: str) -> str:
+    """Give a domain name of at most 64 characters, as the kernel takes."""
+    if not isinstance(value, str) or not _HOSTNAME.fullmatch(value):
+        raise InvalidArgument(f"domainname: {value!r} is no domain name")
+    return value
+
+
+def groups(value: Sequence[str | int]) -> tuple[str | int, ...]:
+    """Give groups by number or name.
+
+    >>> groups(["audio", "44", 100])
+    ('audio', 44, 100)
+    """
+    found: list[str | int] = []
+    for group in listed("group_add", value):
+        if isinstance(group, str) and not (group.isascii() and group.isdigit()):
+            if not plain("group_add", group, 256) or ":" in group:
+                raise InvalidArgument(f"group_add: {group!r} is no name of a group")
+            found.append(group)
+        else:
+            number = int(group) if isinstance(group, str) else group
+            found.append(whole("group_add", number, 0, _MAX_ID))
+    if len(found) > _MOST_GROUPS:
+        raise InvalidArgument(f"group_add: {len(found)} groups are more than {_MOST_GROUPS}")
+    return tuple(found)
 
 
 def cpuset(value: str) -> str:
@@ -266,11 +295,11 @@ def memory_swap(value: int | str) -> int:
     return -1 if value in (-1, "-1") else size("memory_swap", value)
 
 
-def memory(value: int | str) -> int:
+def memory(option: str, value: int | str) -> int:
     """Give the bytes of a limit of memory."""
-    number = size("memory", value)
+    number = size(option, value)
     if number < 512 << 10:
-        raise InvalidArgument(f"memory: {number} bytes are too few", hint="at least 512k")
+        raise InvalidArgument(f"{option}: {number} bytes are too few", hint="at least 512k")
     return number
 
 

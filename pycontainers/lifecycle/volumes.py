@@ -19,8 +19,8 @@ from pycontainers.errors import (
     NotSupported,
     StoreError,
 )
+from pycontainers.lifecycle import filters as filtering
 from pycontainers.lifecycle import mounts, values
-from pycontainers.lifecycle.filters import has_label
 from pycontainers.lifecycle.placing import Placed
 from pycontainers.lifecycle.workers import ask
 from pycontainers.runtime import plan
@@ -28,7 +28,7 @@ from pycontainers.runtime.mounting import MountImage, MountVolume
 from pycontainers.storage.volumes import DATA, DISK, VolumeRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pycontainers.lifecycle.launch import Running
     from pycontainers.lifecycle.options import Options
@@ -40,7 +40,6 @@ _SMALLEST: Final = 1 << 20  # bytes, of a file system
 _PAGE: Final = 4096
 _SYSTEM_PROGRAMS: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 _MKFS: Final = ("-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard")
-_FILTERS: Final = ("name", "label", "dangling")
 
 
 # Of a container.
@@ -60,7 +59,8 @@ def choose(services: Services, options: Options) -> dict[str, VolumeRow]:
                     f"volumes: the volume {mount.source} is in another data root, {mount.root}"
                 )
             name = mount.source or new_name()
-            found[mount.target] = VolumeRow.new(name, anonymous=not mount.source)
+            anonymous = mount.lent or not mount.source
+            found[mount.target] = VolumeRow.new(name, anonymous=anonymous)
         elif mount.create_source:
             try:
                 Path(mount.source).mkdir(parents=True, exist_ok=True)
@@ -247,41 +247,23 @@ def _make_disk(place: Path, size: int) -> None:
 
 def select(services: Services, filters: Mapping[str, Any] | None) -> list[VolumeRow]:
     """Give the volumes that fit all filters, by name; raises InvalidArgument."""
-    wanted = _checked(filters, _FILTERS)
+    wanted = filtering.checked(filters, _FILTERS)
     used = services.volumes.used() if "dangling" in wanted else set()
-    found = []
-    for row in services.volumes.all():
-        labels = json.loads(row.labels)
-        dangling = wanted.get("dangling")
-        if (
-            (not wanted.get("name") or any(part in row.name for part in wanted["name"]))
-            and all(has_label(labels, text) for text in wanted.get("label", ()))
-            and (dangling is None or (row.name not in used) in map(_truth, dangling))
-        ):
-            found.append(row)
-    return found
+    return [row for row in services.volumes.all() if _fits(row, used, wanted)]
 
 
 def prune(services: Services, *, all: bool, filters: Mapping[str, Any] | None) -> list[str]:
     """Remove the volumes without a name that no container uses, or `all` that none uses."""
-    wanted = _checked(filters, ("label",))
-    rows = [row for row in select(services, wanted) if all or row.anonymous]
-    return services.volumes.remove_unused(row.name for row in rows)
+    rows = select(services, filtering.checked(filters, ("label",)))
+    return services.volumes.remove_unused(row.name for row in rows if all or row.anonymous)
 
 
-def _checked(filters: Mapping[str, Any] | None, known: Sequence[str]) -> dict[str, list[str]]:
-    wanted: dict[str, list[str]] = {}
-    for key, value in (filters or {}).items():
-        if key not in known:
-            raise InvalidArgument(f"filters: {key!r} is none of {', '.join(known)}")
-        given = [value] if isinstance(value, str | bool) else list(value)
-        wanted[key] = [str(each).lower() if isinstance(each, bool) else each for each in given]
-        for each in wanted[key]:
-            values.plain("filters", each)
-    return wanted
+def _fits(row: VolumeRow, used: set[str], wanted: Mapping[str, Sequence[str]]) -> bool:
+    return filtering.fit(wanted, lambda key, value: _FILTERS[key](row, used, value))
 
 
-def _truth(text: str) -> bool:
-    if text not in ("true", "false", "1", "0"):
-        raise InvalidArgument(f"filters: dangling: {text!r} is neither true nor false")
-    return text in ("true", "1")
+_FILTERS: Final[dict[str, Callable[[VolumeRow, set[str], str], bool]]] = {
+    "name": lambda row, _, value: value in row.name,
+    "label": lambda row, _, value: filtering.has_label(json.loads(row.labels), value),
+    "dangling": lambda row, used, value: (row.name not in used) == filtering.truth(value),
+}

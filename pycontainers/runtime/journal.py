@@ -14,11 +14,12 @@ import fcntl
 import os
 import time
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Final
+from typing import Any, Final
 
 FULL: Final = 16 << 20  # bytes
 _LONGEST: Final = 1024  # characters of an attribute's value
 _TRIES: Final = 100
+_USES: Final = {"network": ("connect", "disconnect"), "volume": ("mount", "unmount")}
 
 
 def file_name(age: int) -> str:
@@ -33,7 +34,7 @@ def file_name(age: int) -> str:
 def append(
     directory: str,
     action: str,
-    container_id: str,
+    object_id: str,
     attributes: dict[str, str],
     *,
     kind: str = "container",
@@ -41,14 +42,38 @@ def append(
 ) -> None:
     """Append one event, by one write(2); what the disk doesn't take is lost without an error.
 
-    `now` is in seconds since the epoch; values are cut to 1024 characters.
+    `kind` is "container", "network" or "volume"; `now` is in seconds since the epoch;
+    values are cut to 1024 characters.
     """
-    known = ",".join([f"{quoted(k)}:{quoted(v[:_LONGEST])}" for k, v in attributes.items()])
     moment = time.time() if now is None else now
-    line = (
+    _write(directory, _line(moment, kind, action, object_id, attributes))
+
+
+def append_uses(directory: str, uses: list[list[Any]], *, begin: bool) -> None:
+    """Append that a container has begun to use things, or has ceased to; all by one write(2).
+
+    Each is (kind, id, attributes at the beginning, attributes at the end).
+    """
+    moment = time.time()
+    lines = [
+        _line(moment, kind, _USES[kind][not begin], object_id, at_begin if begin else at_end)
+        for kind, object_id, at_begin, at_end in uses
+    ]
+    if lines:
+        _write(directory, b"".join(lines))
+
+
+def _line(
+    moment: float, kind: str, action: str, object_id: str, attributes: dict[str, str]
+) -> bytes:
+    known = ",".join([f"{quoted(k)}:{quoted(v[:_LONGEST])}" for k, v in attributes.items()])
+    return (
         f'{{"time":{moment!r},"type":{quoted(kind)},"action":{quoted(action)},'
-        f'"id":{quoted(container_id)},"attributes":{{{known}}}}}\n'
+        f'"id":{quoted(object_id)},"attributes":{{{known}}}}}\n'
     ).encode()
+
+
+def _write(directory: str, lines: bytes) -> None:
     path = f"{directory}/{file_name(0)}"
     with contextlib.suppress(OSError):
         fd, size = _open(path)
@@ -56,7 +81,7 @@ def append(
             # What a full disk cut short must not spoil the event after it.  What another process is
             # just writing looks the same, and gets an empty line after it.
             torn = size and os.pread(fd, 1, size - 1) != b"\n"
-            written = os.write(fd, b"\n" + line if torn else line)
+            written = os.write(fd, b"\n" + lines if torn else lines)
             if size + written >= FULL:
                 _rotate(fd, path, f"{directory}/{file_name(1)}")
         finally:

@@ -134,6 +134,11 @@ def test_options_reach_the_program(image: pc.Image, engine: pc.Engine, tmp_path:
     assert sh(image, engine, "echo $$; sleep 0 & wait; echo done", init=True).endswith("done")
 
 
+def test_limits_hold_from_the_first_instruction_on(image: pc.Image, engine: pc.Engine) -> None:
+    for _ in range(30):
+        assert sh(image, engine, "ulimit -n", ulimits={"nofile": 100}) == "100"
+
+
 def test_what_root_writes_belongs_to_root_on_the_host(
     image: pc.Image, engine: pc.Engine, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from pycontainers.errors import InvalidArgument
 from pycontainers.lifecycle.events import Event, Events
 from pycontainers.runtime import journal
 
-WEB, DB = "3f2a" * 16, "ab12" * 16
+WEB, DB, BACK = "3f2a" * 16, "ab12" * 16, "77c0" * 16
 
 
 def append(directory: Path, action: str, at: float, container_id: str = WEB, **more: str) -> None:
@@ -41,6 +41,38 @@ def test_an_event_says_what_happened_to_what(tmp_path: Path) -> None:
     )
     clock = time.strftime("%H:%M:%S", time.localtime(1000.5))
     assert repr(event) == f"<Event die web 3f2a3f2a3f2a {clock}>"
+
+
+def test_a_volumes_id_is_its_name(tmp_path: Path) -> None:
+    journal.append(str(tmp_path), "create", "a-long-name-of-a-volume", {}, kind="volume", now=1.0)
+
+    (event,) = Events(str(tmp_path), follow=False)
+
+    clock = time.strftime("%H:%M:%S", time.localtime(1.0))
+    assert repr(event) == f"<Event create a-long-name-of-a-volume {clock}>"
+
+
+def test_uses_that_begin_and_end_are_one_write(tmp_path: Path) -> None:
+    with_more = {"container": WEB, "destination": "/data"}
+    uses: list[list[Any]] = [
+        ["volume", "data", with_more, {"container": WEB}],
+        ["network", BACK, {"name": "back"}, {"name": "back"}],
+    ]
+    journal.append_uses(str(tmp_path), uses, begin=True)
+    journal.append_uses(str(tmp_path), uses[::-1], begin=False)
+    journal.append_uses(str(tmp_path), [], begin=True)
+
+    told = list(Events(str(tmp_path), follow=False))
+
+    assert [(one.type, one.action, one.id) for one in told] == [
+        ("volume", "mount", "data"),
+        ("network", "connect", BACK),
+        ("network", "disconnect", BACK),
+        ("volume", "unmount", "data"),
+    ]
+    assert told[0].time == told[1].time
+    assert told[0].attributes == with_more
+    assert told[3].attributes == {"container": WEB}
 
 
 def test_moments_bound_what_is_given(tmp_path: Path) -> None:
@@ -74,7 +106,14 @@ def test_moments_bound_what_is_given(tmp_path: Path) -> None:
         ({"label": "team=a"}, ["die"]),
         ({"label": "team=b"}, []),
         ({"label": "team="}, []),
-        ({}, ["create", "start", "die", "pull"]),
+        ({"network": "back"}, ["connect"]),
+        ({"network": BACK[:4]}, ["connect"]),
+        ({"network": "web"}, []),
+        ({"volume": "data"}, ["mount"]),
+        ({"volume": "dat"}, []),
+        ({"type": ["network", "volume"]}, ["connect", "mount"]),
+        ({"network": "back", "container": "web"}, []),
+        ({}, ["create", "start", "die", "pull", "connect", "mount"]),
     ],
 )
 def test_filters_choose(tmp_path: Path, filters: dict[str, Any], expected: list[str]) -> None:
@@ -82,6 +121,8 @@ def test_filters_choose(tmp_path: Path, filters: dict[str, Any], expected: list[
     append(tmp_path, "start", 2, DB)
     append(tmp_path, "die", 3, team="a")
     journal.append(str(tmp_path), "pull", "4ee3", {"name": "db:1"}, kind="image", now=4)
+    journal.append(str(tmp_path), "connect", BACK, {"name": "back"}, kind="network", now=5)
+    journal.append(str(tmp_path), "mount", "data", {"driver": "local"}, kind="volume", now=6)
 
     assert actions(tmp_path, filters=filters) == expected
 

@@ -6,12 +6,10 @@ import json
 import os
 import random
 import re
-import select
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -281,40 +279,27 @@ def test_no_descriptor_is_left(tmp_path: Path) -> None:
 
 
 class Ended:
-    """An end that a test sets, and a descriptor that tells of it."""
+    """An end that a test sets by a file, as a container's state is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
         self.asked = 0
-        self._fd, self._end_fd = os.pipe()
+        self._file = directory / "state.json"
 
     def __call__(self) -> bool:
         self.asked += 1
-        poller = select.poll()
-        poller.register(self._fd, select.POLLIN)
-        return bool(poller.poll(0))
-
-    def fds(self) -> tuple[int, ...]:
-        return (self._fd,)
+        return self._file.exists()
 
     def set(self) -> None:
-        if self._end_fd >= 0:
-            os.close(self._end_fd)
-            self._end_fd = -1
-
-    def close(self) -> None:
-        self.set()
-        os.close(self._fd)
+        self._file.touch()
 
 
 @pytest.fixture
-def ended() -> Iterator[Ended]:
-    ended = Ended()
-    yield ended
-    ended.close()
+def ended(tmp_path: Path) -> Ended:
+    return Ended(tmp_path)
 
 
 def follow(directory: Path, ended: Ended, **options: Any) -> Logs[str]:
-    return Logs[str](str(directory), follow=True, ended=ended, fds=ended.fds, **options)
+    return Logs[str](str(directory), follow=True, ended=ended, **options)
 
 
 def test_following_ends_with_the_container(tmp_path: Path, ended: Ended) -> None:
@@ -509,22 +494,6 @@ def test_several_threads_share_the_lines(tmp_path: Path) -> None:
         thread.join()
 
     assert sorted(int(line) for share in shares for line in share) == list(range(20_000))
-
-
-def test_an_end_that_is_told_too_early_does_not_spin(tmp_path: Path, ended: Ended) -> None:
-    asked = 0
-
-    def not_yet() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked > 5
-
-    ended.set()  # readable, though more will come
-    begun = time.monotonic()
-    logs = Logs[str](str(tmp_path), follow=True, ended=not_yet, fds=ended.fds)
-
-    assert list(logs) == []
-    assert time.monotonic() - begun > 0.15
 
 
 def test_following_does_without_a_watch(

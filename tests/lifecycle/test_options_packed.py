@@ -21,7 +21,9 @@ EVERYTHING: dict[str, Any] = {
     "env": {"A": "b=c", "Ü": "\udce4\n"},
     "workdir": "/srv",
     "user": 1000,
+    "group_add": ["audio", 44, "100"],
     "hostname": "host",
+    "domainname": "example.org",
     "network": ["back", "front"],
     "ports": {80: 8080, "53/udp": None, "9000-9002": ("127.0.0.1", "9000-9002")},
     "publish_all": True,
@@ -30,14 +32,19 @@ EVERYTHING: dict[str, Any] = {
     "mac": "02:00:00:00:00:09",
     "aliases": ["www"],
     "dns": ["10.0.0.53"],
+    "dns_search": ["example.org", "."],
+    "dns_options": ["ndots:2"],
     "extra_hosts": {"gate": "host-gateway", "six": "fd00::6"},
     "network_rate": "8mbit",
     "network_priority": 6,
     "mounts": [pc.Mount.bind("/usr", "/data", read_only=True)],
     "volumes": {"data": {"bind": "/volume", "mode": "ro"}, "/usr": "/usr2"},
+    "volumes_from": ["db", "web:ro"],
     "tmpfs": {"/tmp": "16m", "/run": None},
     "memory": "64m",
     "memory_swap": -1,
+    "memory_reservation": "32m",
+    "oom_score_adj": -500,
     "cpus": 0.1,
     "cpu_shares": 512,
     "cpuset": "0-1",
@@ -87,7 +94,9 @@ def test_every_option_survives_the_journey() -> None:
     )
 
 
-OF_NETWORKS = "ip ip6 mac aliases dns extra_hosts network_rate network_priority".split()
+OF_NETWORKS = (
+    "ip ip6 mac aliases dns dns_search dns_options extra_hosts network_rate network_priority"
+).split()
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
@@ -163,6 +172,9 @@ def test_some_options_are_changed_and_the_others_stay() -> None:
         ({"memory_swap": -1}, Limits(memory=64 << 20, memory_swap=-1)),
         ({"memory_swap": None}, Limits(memory=64 << 20)),
         ({"memory": "32m"}, Limits(memory=32 << 20, memory_swap=80 << 20)),
+        ({"memory_reservation": "16m"}, Limits(memory_reservation=16 << 20)),
+        ({"memory_reservation": None}, Limits(memory_reservation=-1)),
+        ({"memory_reservation": 0}, Limits(memory_reservation=-1)),
         ({"cpus": None}, Limits(cpus=0)),
         ({"cpus": 0}, Limits(cpus=0)),
         ({"cpus": 0.5}, Limits()),
@@ -176,8 +188,8 @@ def test_some_options_are_changed_and_the_others_stay() -> None:
 )
 def test_what_changes_is_what_the_cgroup_is_told(given_: Any, limits: Limits) -> None:
     before = Options.of(
-        ["true"], memory="64m", memory_swap="80m", cpus=0.5, cpu_shares=512, cpuset="0",
-        io_weight=100,
+        ["true"], memory="64m", memory_swap="80m", memory_reservation="24m", cpus=0.5,
+        cpu_shares=512, cpuset="0", io_weight=100,
     )  # fmt: skip
 
     assert changed_limits(before, before.updated(**given_)) == limits
@@ -189,6 +201,8 @@ def test_what_changes_is_what_the_cgroup_is_told(given_: Any, limits: Limits) ->
         {"memory": "1k"},
         {"memory": "100m"},  # more than memory and swap together
         {"memory_swap": "10m"},
+        {"memory_reservation": "65m"},
+        {"memory_reservation": 1},
         {"memory": None, "memory_swap": "1g"},
         {"cpus": -1},
         {"cpus": False},

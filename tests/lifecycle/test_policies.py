@@ -147,7 +147,7 @@ def in_image(**members: Any) -> oci.ImageConfig:
 
 
 def test_the_images_check_has_dockers_defaults() -> None:
-    check = Healthcheck.of_image(in_image(test=["CMD-SHELL", "true"], interval=2 * SECOND))
+    check = Healthcheck.effective(None, in_image(test=["CMD-SHELL", "true"], interval=2 * SECOND))
 
     assert check == Healthcheck(("CMD-SHELL", "true"), 2.0, 30.0, 0.0, 5.0, 3)
 
@@ -170,9 +170,9 @@ def test_a_check_is_switched_off() -> None:
     image = in_image(test=["CMD", "a"])
 
     assert Healthcheck.effective(Healthcheck.of(["NONE"]), image) is None
-    assert Healthcheck.of_image(in_image(test=["NONE"])) is None
-    assert Healthcheck.of_image(oci.ImageConfig()) is None
-    assert Healthcheck.of_image(in_image()) is None
+    assert Healthcheck.effective(None, in_image(test=["NONE"])) is None
+    assert Healthcheck.effective(None, oci.ImageConfig()) is None
+    assert Healthcheck.effective(None, in_image()) is None
 
 
 def test_times_without_any_command_are_refused() -> None:
@@ -182,12 +182,12 @@ def test_times_without_any_command_are_refused() -> None:
 
 def test_an_images_check_of_an_unknown_kind_is_none() -> None:
     for test in (["HTTP", "localhost"], ["CMD"], ["CMD-SHELL", "a", "b"]):
-        assert Healthcheck.of_image(in_image(test=test)) is None
+        assert Healthcheck.effective(None, in_image(test=test)) is None
 
 
 @given(st.lists(st.text("a CMDNOE-SHL", max_size=9), max_size=3), st.integers(0, 1 << 62))
 def test_no_image_makes_an_error_of_its_check(test: list[str], number: int) -> None:
-    check = Healthcheck.of_image(in_image(test=test, interval=number, retries=number))
+    check = Healthcheck.effective(None, in_image(test=test, interval=number, retries=number))
 
     assert check is None or (check.interval > 0 and check.retries > 0 and check.argv())
 

@@ -72,14 +72,14 @@ def test_the_figures_of_a_container(container: pc.Container, engine: pc.Engine) 
 
 def test_cpu_is_told_between_two_moments(image: pc.Image, engine: pc.Engine) -> None:
     script = "while :; do :; done"
-    with pc.Container.run(image, ["sh", "-c", script], cpus=0.5, engine=engine) as container:
+    with pc.Container.run(image, ["sh", "-c", script], cpus=0.2, engine=engine) as container:
         cgroup_of(container, engine).update(Limits(accounting=True))
         first = take(container, engine)
-        time.sleep(1.0)
+        time.sleep(2.0)
         second = take(container, engine, first)
 
     assert second.cpu_percent is not None
-    assert 25 < second.cpu_percent < 60
+    assert 5 < second.cpu_percent < 25  # on a machine where others work, too
     assert second.throttled_periods
     assert second.throttled_time
 
@@ -209,7 +209,7 @@ def test_a_stream_begins_at_once_and_goes_on_in_time() -> None:
     source = Source(3)
     began = time.monotonic()
 
-    with StatsStream(source, 0.1, lambda: ()) as stream:
+    with StatsStream(source, 0.1) as stream:
         figures = list(stream)
 
     assert [each.pids for each in figures] == [1, 2, 3]
@@ -221,7 +221,7 @@ def test_a_stream_begins_at_once_and_goes_on_in_time() -> None:
 
 def test_a_slow_reader_is_not_flooded() -> None:
     source = Source()
-    with StatsStream(source, 0.1, lambda: ()) as stream:
+    with StatsStream(source, 0.1) as stream:
         next(stream)
         time.sleep(0.5)
         next(stream)
@@ -231,21 +231,8 @@ def test_a_slow_reader_is_not_flooded() -> None:
     assert source.times[3] - source.times[2] > 0.08
 
 
-def test_a_stream_ends_with_the_container() -> None:
-    source = Source()
-    reader, writer = os.pipe()
-    threading.Timer(0.2, os.close, [writer]).start()  # end of file: readable, as a pidfd
-    began = time.monotonic()
-
-    figures = list(StatsStream(source, 60, lambda: (reader,)))
-
-    os.close(reader)
-    assert len(figures) == 1
-    assert 0.15 < time.monotonic() - began < 5
-
-
 def test_a_stream_is_closed_from_another_thread() -> None:
-    stream = StatsStream(Source(), 60, lambda: ())
+    stream = StatsStream(Source(), 60)
     threading.Timer(0.2, stream.close).start()
     began = time.monotonic()
 
@@ -261,8 +248,8 @@ def test_a_closed_or_forgotten_stream_leaves_no_descriptor() -> None:
     before = len(os.listdir("/proc/self/fd"))
 
     for _ in range(10):
-        next(StatsStream(Source(), 1, lambda: ()))
-        StatsStream(Source(), 1, lambda: ()).close()
+        next(StatsStream(Source(), 1))
+        StatsStream(Source(), 1).close()
 
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -270,4 +257,4 @@ def test_a_closed_or_forgotten_stream_leaves_no_descriptor() -> None:
 @pytest.mark.parametrize("interval", [0, -1, math.nan, math.inf, "1", None, True])
 def test_an_interval_that_is_none_is_refused(interval: Any) -> None:
     with pytest.raises(pc.InvalidArgument, match="interval"):
-        StatsStream(Source(), interval, lambda: ())
+        StatsStream(Source(), interval)

@@ -52,7 +52,9 @@ def test_numbers_parents_and_users_are_those_inside(image: pc.Image, engine: pc.
         container.popen(["sleep", "62"], user="app") as further,
     ):
         found = listed_once(
-            container, engine, lambda found: "sleep 62" in [p.command for p in found]
+            container,
+            engine,
+            lambda found: {"sleep 60", "sleep 62"} < {process.command for process in found},
         )
 
         by_command = {process.command: process for process in found}

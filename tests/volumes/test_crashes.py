@@ -22,15 +22,16 @@ from tests.crashes.application import Application
 from tests.volumes.test_filling import facts_of
 
 _ROUNDS = 6
+_FILES = 1500  # take about 0.2 s
 _SIZE = 12 << 20
 
 
-@pytest.fixture
-def full_root(busybox: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def full_root(busybox: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root file system with some megabytes to copy in /many."""
-    root = tmp_path / "rootfs"
+    root = tmp_path_factory.mktemp("full") / "rootfs"
     subprocess.run(["cp", "-a", busybox, root], check=True)
-    for number in range(3000):
+    for number in range(_FILES):
         folder = root / f"many/{number // 100}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / str(number)).write_bytes(bytes([number % 256]) * (number % 3000))
@@ -56,7 +57,7 @@ def test_a_copy_that_was_killed_is_made_again_whole(full_root: Path, tmp_path: P
     for _ in range(_ROUNDS):
         with Application(program, root, full_root) as application:
             application.line()
-            time.sleep(random.uniform(0.05, 0.35))
+            time.sleep(random.uniform(0.03, 0.2))
             application.kill()
 
         with pc.Engine(root=root) as engine:
@@ -132,15 +133,16 @@ def test_two_processes_that_make_the_same_volume_get_one(busybox: Path, tmp_path
     root = tmp_path / "root"
     program = """
         say("ready")
-        time.sleep(max(0, float(open(os.path.dirname(sys.argv[1]) + "/go").read()) - time.time()))
+        while not os.path.exists(os.path.dirname(sys.argv[1]) + "/go"):
+            time.sleep(0.001)
         for n in range(40):
             pc.Volume.create(f"v{n}", size="1m" if n % 4 == 0 else None, engine=engine)
         say(sorted(v.name for v in pc.Volume.list(engine=engine)) and "done")
     """
-    (tmp_path / "go").write_text(str(time.time() + 3))
     with Application(program, root, busybox) as one, Application(program, root, busybox) as two:
-        for each in (one, two):
-            assert each.lines() == ["ready", "done"]
+        assert (one.line(), two.line()) == ("ready", "ready")
+        (tmp_path / "go").touch()
+        assert (one.lines(), two.lines()) == (["done"], ["done"])
 
     with pc.Engine(root=root) as engine:
         volumes = pc.Volume.list(engine=engine)
@@ -155,14 +157,16 @@ def test_two_processes_that_use_a_new_volume_first_fill_it_once(
     root = tmp_path / "root"
     program = """
         say("ready")
-        time.sleep(max(0, float(open(os.path.dirname(sys.argv[1]) + "/go").read()) - time.time()))
+        while not os.path.exists(os.path.dirname(sys.argv[1]) + "/go"):
+            time.sleep(0.001)
         done = pc.run(["sh", "-c", "find /many -type f | wc -l"], image=image,
                       volumes={"many": "/many"}, engine=engine)
         say(done.stdout.strip())
     """
-    (tmp_path / "go").write_text(str(time.time() + 3))
     with Application(program, root, full_root) as one, Application(program, root, full_root) as two:
-        assert (one.lines(), two.lines()) == (["ready", "3000"], ["ready", "3000"])
+        assert (one.line(), two.line()) == ("ready", "ready")
+        (tmp_path / "go").touch()
+        assert (one.lines(), two.lines()) == ([f"{_FILES}"], [f"{_FILES}"])
 
 
 @pytest.fixture

@@ -32,8 +32,6 @@ from benchmarks.scratch import BenchmarkError, Scratch, new_scratch, uninterrupt
 if TYPE_CHECKING:
     from pathlib import Path
 
-_START: Final = "<!-- results of python -m benchmarks building -->"
-_END: Final = "<!-- end of results of building -->"
 _STEPS: Final = 10
 _CACHED_STEPS: Final = 30
 _NOTHING: Final = "a build that runs nothing"
@@ -239,10 +237,3 @@ def _targets(samples: Samples, amount: Amount) -> list[str]:
 
 def _verdict(holds: bool) -> str:
     return "holds" if holds else "**missed**"
-
-
-def write_into(path: Path, report: str) -> None:
-    """Put the report between the markers of a page, in place of the last one."""
-    head, _, rest = path.read_text().partition(_START)
-    _, _, tail = rest.partition(_END)
-    path.write_text(f"{head}{_START}\n\n{report}\n\n{_END}{tail}")

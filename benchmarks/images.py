@@ -27,8 +27,6 @@ from benchmarks.contestant import program
 from benchmarks.measure import TIMES
 from benchmarks.scratch import BenchmarkError
 
-_START: Final = "<!-- results of python -m benchmarks images -->"
-_END: Final = "<!-- end of results of images -->"
 _US: Final = "pycontainers"
 _DISK: Final = 24 << 30  # bytes at most; the file has holes
 _LAYERS: Final = 20
@@ -309,10 +307,3 @@ def _render(samples: Samples) -> str:
             middle = statistics.median(values)
             lines.append(f"| {what} | {who} | {len(values)} | {middle:.2f} | {middle / own:.2f} |")
     return "\n".join(lines)
-
-
-def write_into(path: Path, report: str) -> None:
-    """Put the report between the markers of a page."""
-    head, _, rest = path.read_text().partition(_START)
-    _, _, tail = rest.partition(_END)
-    path.write_text(f"{head}{_START}\n\n{report}\n\n{_END}{tail}")

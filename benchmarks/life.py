@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from benchmarks.scratch import Scratch
 
-_START: Final = "<!-- results of python -m benchmarks life -->"
-_END: Final = "<!-- end of results of life -->"
 _EXEC: Final = "exec `/bin/true`"
 _KINDS: Final[tuple[type[LivingOurs | LivingDocker | LivingPodman], ...]] = (
     LivingOurs,
@@ -220,10 +218,3 @@ def _targets(samples: Samples, amount: Amount) -> list[str]:
         verdict = "holds" if ratio >= least else "**missed**"
         lines.append(f"| {promise} | {ratio:.1f} {TIMES} | {verdict} |")
     return lines
-
-
-def write_into(path: Path, report: str) -> None:
-    """Put the report between the markers of a page, in place of the last one."""
-    head, _, rest = path.read_text().partition(_START)
-    _, _, tail = rest.partition(_END)
-    path.write_text(f"{head}{_START}\n\n{report}\n\n{_END}{tail}")

@@ -28,12 +28,8 @@ from benchmarks.scratch import BenchmarkError, Scratch, new_scratch, uninterrupt
 from benchmarks.talking import Talk, Way, make_archive, ways
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from benchmarks.living import Steps
 
-_START: Final = "<!-- results of python -m benchmarks networks -->"
-_END: Final = "<!-- end of results of networks -->"
 _CREATE: Final = "create a network"
 _REMOVE: Final = "remove a network"
 _RUNS: Final = {"none": "run `/bin/true` without network", "bridge": "run `/bin/true` in a network"}
@@ -255,10 +251,3 @@ def _targets(measurement: _Measurement) -> list[str]:
 
 def _verdict(holds: bool) -> str:
     return "holds" if holds else "**missed**"
-
-
-def write_into(path: Path, report: str) -> None:
-    """Put the report between the markers of a page, in place of the last one."""
-    head, _, rest = path.read_text().partition(_START)
-    _, _, tail = rest.partition(_END)
-    path.write_text(f"{head}{_START}\n\n{report}\n\n{_END}{tail}")

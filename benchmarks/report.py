@@ -8,13 +8,9 @@ from benchmarks.floor import WHOLE
 from benchmarks.measure import TIMES, median, percentile95
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from benchmarks.measure import Results
 
 _US: Final = "pycontainers"
-_START: Final = "<!-- results of python -m benchmarks launch -->"
-_END: Final = "<!-- end of results -->"
 
 
 class Target(NamedTuple):
@@ -42,13 +38,6 @@ def render(results: Results) -> str:
         parts += ["### Memory and import", _costs(results)]
     parts += ["### Targets", _targets_table(results)]
     return "\n\n".join(parts)
-
-
-def write_into(path: Path, report: str) -> None:
-    """Put the report between the markers of a page, in place of the last one."""
-    head, _, rest = path.read_text().partition(_START)
-    _, _, tail = rest.partition(_END)
-    path.write_text(f"{head}{_START}\n\n{report}\n\n{_END}{tail}")
 
 
 def targets(results: Results) -> list[Target]:

@@ -25,8 +25,6 @@ from benchmarks.scratch import BenchmarkError, Scratch, new_scratch, uninterrupt
 if TYPE_CHECKING:
     from pathlib import Path
 
-_START: Final = "<!-- results of python -m benchmarks volumes -->"
-_END: Final = "<!-- end of results of volumes -->"
 _IMAGE: Final = "many:1"
 _TARGET: Final = "/many"
 _VOLUME: Final = "filled"
@@ -178,10 +176,3 @@ def _render(samples: dict[str, dict[str, list[float]]], amount: Amount) -> list[
         f"{target}| {ratio:.1f} {TIMES} | {verdict} |",
     ]
     return ["\n".join(lines), "\n".join(table)]
-
-
-def write_into(path: Path, report: str) -> None:
-    """Put the report between the markers of a page, in place of the last one."""
-    head, _, rest = path.read_text().partition(_START)
-    _, _, tail = rest.partition(_END)
-    path.write_text(f"{head}{_START}\n\n{report}\n\n{_END}{tail}")

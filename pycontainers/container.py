@@ -19,7 +19,6 @@ from pycontainers.network import Member
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     from typing_extensions import Unpack
 
@@ -350,12 +349,7 @@ class Container(Contents):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.remove(force=True, volumes=True, missing_ok=True)
 
     def __repr__(self) -> str:

@@ -7,21 +7,18 @@ import contextlib
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
 
 from pycontainers.errors import ContainerNotFound
+from pycontainers.kernel.closing import Closing
 from pycontainers.lifecycle.services import Services
 from pycontainers.storage.root import DataRoot, default_path
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _lock = threading.RLock()
 _opened: dict[str, Services] = {}
 _inherited: list[Services] = []
 
 
-class Engine:
+class Engine(Closing):
     """A container engine over one data root; engines of the same root are the same one.
 
     `root` is the directory of layers, containers and the database; by default PYCONTAINERS_ROOT,
@@ -73,17 +70,6 @@ class Engine:
             with contextlib.suppress(ContainerNotFound):  # another thread was faster
                 life.remove(force=True, volumes=True)
         services.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Engine {self.root}>"

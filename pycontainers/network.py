@@ -13,7 +13,6 @@ from pycontainers.lifecycle import connections, netoptions, networkselection, va
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     from pycontainers.lifecycle.networks import Networks
     from pycontainers.storage.networks import EndpointRow, NetworkRow
@@ -79,14 +78,16 @@ class Network:
         engine = engine or Engine()
         row = engine.services().networks.create(
             netoptions.network_name(name),
-            subnet=subnet,
-            gateway=gateway,
-            ip_range=ip_range,
+            subnet,
+            gateway,
+            ip_range,
             ipv6=values.flag("ipv6", ipv6),
-            internal=values.flag("internal", internal),
-            host_access=values.flag("host_access", host_access),
-            mtu=None if mtu is None else values.whole("mtu", mtu, 1280, 65535),
-            labels=dict(values.labels(labels or {})),
+            options={
+                "internal": values.flag("internal", internal),
+                "host_access": values.flag("host_access", host_access),
+                "mtu": None if mtu is None else values.whole("mtu", mtu, 1280, 65535),
+                "labels": dict(values.labels(labels or {})),
+            },
         )
         return cls(engine.root, row.id)
 
@@ -226,12 +227,7 @@ class Network:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.remove(missing_ok=True)
 
     def __repr__(self) -> str:

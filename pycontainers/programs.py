@@ -277,7 +277,7 @@ class Programs(Handle):
         ...     print(stats)
         """
         life = self._life()
-        return StatsStream(lambda previous: _taken(life, previous), interval, tuple)
+        return StatsStream(lambda previous: _taken(life, previous), interval)
 
     def top(self) -> list[ProcessInfo]:
         """Tell which processes run in the container; raises Conflict where none does."""

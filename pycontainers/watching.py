@@ -1,4 +1,4 @@
-"""events: what happens to containers and images, in whatever process."""
+"""events: what happens to containers, networks and volumes, in whatever process."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def events(
     From now on, or from `since` on as far as they are kept (16 to 32 MiB of them), until `until` or
     `close`; with `follow=False` what there is, all of it without `since`.  A moment is seconds
     since the epoch, a datetime (UTC unless it has a zone) or a timedelta, that long ago.  `filters`
-    are `container` (a name, id or beginning of an id), `event`, `type`, `image` and `label` ("key"
-    or "key=value"), each a text or a list of which one must fit.  Raises InvalidArgument,
-    StoreError.
+    are `container` and `network` (a name, id or beginning of an id), `volume`, `event`, `type`,
+    `image` and `label` ("key" or "key=value"), each a text or a list of which one must fit.  Raises
+    InvalidArgument, StoreError.
 
     >>> with pycontainers.events(filters={"event": "die"}) as events:     # doctest: +SKIP
     ...     for event in events:

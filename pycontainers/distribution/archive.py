@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import attrs
 
 from pycontainers.distribution.compression import CHUNK, Chunks, Reader, decompressed
+from pycontainers.distribution.record import MAX_DOCUMENT
 from pycontainers.errors import ImageError, InvalidArgument
 from pycontainers.oci import manifest as oci
 from pycontainers.oci.digest import Digest
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 _SMALL: Final = 1 << 20
 _ALL_SMALL: Final = 64 << 20
 _MEMBERS: Final = 100_000
-_DOCUMENT: Final = 8 << 20
-_CONTAINERD_NAME: Final = "io.containerd.image.name"
 
 
 class Members(Protocol):
@@ -107,7 +106,7 @@ class Spooled:
         if name in self._small:
             return self._small[name]
         if name in self._large:
-            return self._content.read(self._large[name], _DOCUMENT)
+            return self._content.read(self._large[name], MAX_DOCUMENT)
         raise ImageError(f"the archive has no {shown(name)}")
 
     def blob(self, name: str) -> Digest:
@@ -139,9 +138,9 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """Give a small file's bytes; raises ImageError."""
-        data = b"".join(self._pieces(name, _DOCUMENT))
-        if len(data) > _DOCUMENT:
-            raise ImageError(f"{self._directory / name} has more than {_DOCUMENT} bytes")
+        data = b"".join(self._pieces(name, MAX_DOCUMENT))
+        if len(data) > MAX_DOCUMENT:
+            raise ImageError(f"{self._directory / name} has more than {MAX_DOCUMENT} bytes")
         return data
 
     def blob(self, name: str) -> Digest:
@@ -248,7 +247,7 @@ def _blob_name(digest: Digest) -> str:
 
 def _called(entry: oci.Descriptor) -> list[str]:
     """Give the references of an index's entry; a bare tag names no repository, and so no image."""
-    name = entry.annotations.get(_CONTAINERD_NAME) or entry.annotations.get(oci.REF_NAME, "")
+    name = entry.annotations.get(oci.CONTAINERD_NAME) or entry.annotations.get(oci.REF_NAME, "")
     if "/" not in name and ":" not in name:
         return []
     return _references([name])

@@ -9,7 +9,6 @@ from pycontainers.distribution.progress import Progress, Reporter
 from pycontainers.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     from pycontainers.distribution.progress import Listener
@@ -99,10 +98,5 @@ class Bars(Reporter):
         self._display.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._display.stop()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 from typing import TYPE_CHECKING, BinaryIO
 
 from pycontainers.distribution.record import MAX_DOCUMENT
@@ -14,6 +13,7 @@ from pycontainers.oci.codec import from_json
 from pycontainers.oci.config import ImageConfig
 from pycontainers.oci.digest import Digest
 from pycontainers.oci.reference import Reference
+from pycontainers.storage import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,16 +109,12 @@ def used(services: Services) -> set[str]:
 
 @contextlib.contextmanager
 def appearing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears, or replaces another, when all has been written."""
-    making = path.with_name(f".{path.name}-{os.urandom(4).hex()}")
+    """Open a file that appears, or replaces another, when all is written; raises StoreError."""
     try:
-        with making.open("wb") as file:
+        with scratch.appearing(path) as file:
             yield file
-        making.replace(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        making.unlink(missing_ok=True)
 
 
 def _may_be_id(text: str) -> bool:

@@ -10,11 +10,15 @@ import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 
 from pycontainers.errors import ImageError
+from pycontainers.oci.manifest import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pycontainers.storage.content import Ingest
+
 CHUNK: Final = 1 << 18
+LAYER_TYPES: Final = {"": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}  # by `kind_of`
 _WINDOW: Final = 1 << 27  # what `zstd --long` needs at most, and no image should
 _LEVEL: Final = 1
 _LIBRARIES: Final = ("isal", "igzip_lib", "isal_zlib", "zstandard", "_lzma", "lzma")
@@ -183,6 +187,24 @@ class _Whole:
     def read(self, size: int = -1, /) -> bytes:
         found: bytes = self._inner.read(CHUNK if size < 0 else size)
         return found
+
+
+class GzipBlob:
+    """A layer's blob that is being written: what is given is plain, what is kept compressed."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+        self._compressor = Compressor()
+
+    def write(self, data: bytes) -> None:
+        """Add plain bytes; raises StoreError."""
+        self._ingest.write(self._compressor.compress(data))
+
+    def commit(self) -> Descriptor:
+        """Make the blob visible, and give its descriptor."""
+        self._ingest.write(self._compressor.flush())
+        digest = self._ingest.commit()
+        return Descriptor(media_type=OCI_LAYER_GZIP, digest=str(digest), size=self._ingest.offset)
 
 
 class Compressor:

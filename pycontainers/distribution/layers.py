@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from pycontainers.distribution.compression import CHUNK, Chunks, Compressor, Reader, decompressed
-from pycontainers.distribution.scratch import scratch
+from pycontainers.distribution.compression import CHUNK, Chunks, GzipBlob, Reader, decompressed
 from pycontainers.errors import ImageError
 from pycontainers.lifecycle import values
 from pycontainers.oci.digest import Digest
-from pycontainers.oci.manifest import OCI_LAYER_GZIP, Descriptor
+from pycontainers.storage.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from pycontainers.distribution.progress import Reporter
     from pycontainers.lifecycle.options import Size
     from pycontainers.lifecycle.services import Services
+    from pycontainers.oci.manifest import Descriptor
 
 _PIPE: Final = 1 << 20
 _F_SETPIPE_SZ: Final = 1031
@@ -104,16 +104,14 @@ class Layers:
 
         Gives the descriptor and the diff ID.  Raises ImageError, StoreError.
         """
-        images, compressor = self._services.image_store, Compressor()
-        with self._services.content.write() as ingest, scratch(self._services) as making:
-            source = Chunks(pieces, lambda data: ingest.write(compressor.compress(data)))
-            diff_id, answer = self._fill(making, source)
-            ingest.write(compressor.flush())
-            size, digest = ingest.offset, ingest.commit()
+        content, images = self._services.content, self._services.image_store
+        with content.write() as ingest, scratch(self._services.root.layers) as making:
+            blob = GzipBlob(ingest)
+            diff_id, answer = self._fill(making, Chunks(pieces, blob.write))
+            found = blob.commit()
             path = images.new_layer()
             making.rename(path)
             images.add_layer(diff_id, path, answer["bytes"])
-        found = Descriptor(media_type=OCI_LAYER_GZIP, digest=str(digest), size=size)
         return found, diff_id
 
     def _tell(self, digest: Digest, current: int, total: int) -> None:
@@ -129,7 +127,7 @@ class Layers:
     ) -> str:
         if commit is None:
             self._reporter.tell(str(digest), "unpack", 0, size)
-        with scratch(self._services) as making:
+        with scratch(self._services.root.layers) as making:
             found, answer = self._fill(making, decompressed(source))
             if commit is not None:
                 commit()

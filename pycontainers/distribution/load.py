@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from pycontainers.distribution import archive
-from pycontainers.distribution.compression import CHUNK, kind_of
+from pycontainers.distribution.compression import CHUNK, LAYER_TYPES, kind_of
 from pycontainers.distribution.layers import Layers, Limits
 from pycontainers.distribution.record import all_at_once, read_config, record
 from pycontainers.errors import ImageError
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pycontainers.distribution.progress import Reporter
     from pycontainers.lifecycle.services import Services
     from pycontainers.storage.images import ImageRow
-
-_TYPES = {"": oci.OCI_LAYER, "gzip": oci.OCI_LAYER_GZIP, "zstd": oci.OCI_LAYER_ZSTD}
 
 
 def load(
@@ -97,10 +95,10 @@ def _made_manifest(services: Services, found: archive.Found) -> oci.Manifest:
     for digest in found.layers:
         with services.content.open(digest) as file:
             kind = kind_of(file.read(6))
-        if kind not in _TYPES:
+        if kind not in LAYER_TYPES:
             raise ImageError(f"a layer of the archive is compressed with {kind}")
         size = services.content.size(digest) or 0
-        layers.append(oci.Descriptor(media_type=_TYPES[kind], digest=str(digest), size=size))
+        layers.append(oci.Descriptor(media_type=LAYER_TYPES[kind], digest=str(digest), size=size))
     return oci.Manifest(
         media_type=oci.OCI_MANIFEST,
         config=oci.Descriptor.of(found.config, oci.OCI_CONFIG),

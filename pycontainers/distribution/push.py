@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pycontainers.distribution.compression import CHUNK, Compressor
+from pycontainers.distribution.compression import CHUNK, GzipBlob
 from pycontainers.distribution.record import MAX_DOCUMENT, all_at_once, compose_index, record
 from pycontainers.errors import ImageError, StoreError
+from pycontainers.kernel.closing import Closing
 from pycontainers.oci import manifest as oci
 from pycontainers.oci.codec import to_json
 from pycontainers.oci.digest import Digest
@@ -131,17 +132,17 @@ class Push:
         return made
 
     def _gzip(self, layer: oci.Descriptor) -> oci.Descriptor:
-        content, compressor = self.services.content, Compressor()
+        content = self.services.content
         with content.open(Digest.parse(layer.digest)) as file, content.write() as ingest:
+            blob = GzipBlob(ingest)
             while data := file.read(CHUNK):
-                ingest.write(compressor.compress(data))
-            ingest.write(compressor.flush())
-            size, digest = ingest.offset, ingest.commit()
+                blob.write(data)
+            found = blob.commit()
         kind = oci.OCI_LAYER_GZIP if layer.media_type == oci.OCI_LAYER else oci.DOCKER_LAYER_GZIP
-        return oci.Descriptor(media_type=kind, digest=str(digest), size=size)
+        return attrs.evolve(found, media_type=kind)
 
 
-class _Told:
+class _Told(Closing):
     """A blob's file that tells how far it has been read."""
 
     def __init__(self, file: BinaryIO, blob: oci.Descriptor, reporter: Reporter) -> None:
@@ -155,12 +156,6 @@ class _Told:
         self._read += len(data)
         self._reporter.tell(self._blob.digest, "upload", self._read, self._blob.size)
         return data
-
-    def __enter__(self) -> _Told:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         self._file.close()

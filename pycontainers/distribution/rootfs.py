@@ -8,20 +8,25 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import attrs
 
-from pycontainers.distribution.compression import CHUNK, Chunks, Compressor, decompressed, peek
+from pycontainers.distribution.compression import (
+    CHUNK,
+    LAYER_TYPES,
+    Chunks,
+    GzipBlob,
+    decompressed,
+    peek,
+)
 from pycontainers.distribution.layers import Layers, Limits
 from pycontainers.distribution.load import pieces
 from pycontainers.distribution.record import compose, layer_descriptor
 from pycontainers.oci import manifest as oci
 from pycontainers.oci.config import ImageConfig, RootFS
+from pycontainers.oci.digest import Digest
 
 if TYPE_CHECKING:
     from pycontainers.distribution.progress import Reporter
     from pycontainers.lifecycle.services import Services
-    from pycontainers.oci.digest import Digest
     from pycontainers.storage.images import ImageRow
-
-_TYPES = {"": oci.OCI_LAYER, "gzip": oci.OCI_LAYER_GZIP, "zstd": oci.OCI_LAYER_ZSTD}
 
 
 def from_tar(
@@ -36,37 +41,35 @@ def from_tar(
     The same archive and config give the same image.  Raises ImageError, StoreError.
     """
     with services.content.in_use(), reporter:
-        digest, media_type = _store(services, source, reporter)
-        diff_id = _known_diff_id(services, digest)
+        layer = _store(services, source, reporter)
+        diff_id = _known_diff_id(services, layer.digest)
         if diff_id is None:
-            diff_id = Layers(services, limits, reporter).measure(digest)
+            diff_id = Layers(services, limits, reporter).measure(Digest.parse(layer.digest))
         whole = attrs.evolve(config, rootfs=RootFS(diff_ids=(diff_id,)), history=())
-        size = services.content.size(digest) or 0
-        return compose(services, whole, [layer_descriptor(digest, size, media_type)])
+        return compose(services, whole, [layer])
 
 
 def _store(
     services: Services, source: str | os.PathLike[str] | BinaryIO, reporter: Reporter
-) -> tuple[Digest, str]:
+) -> oci.Descriptor:
     kind, whole = peek(Chunks(pieces(source, reporter)))
     with services.content.write() as ingest:
-        if kind in _TYPES:
-            while data := whole.read(CHUNK):
-                ingest.write(data)
-        else:
-            plain, compressor = decompressed(whole), Compressor()
+        if kind not in LAYER_TYPES:
+            plain, blob = decompressed(whole), GzipBlob(ingest)
             while data := plain.read(CHUNK):
-                ingest.write(compressor.compress(data))
-            ingest.write(compressor.flush())
-        return ingest.commit(), _TYPES.get(kind, oci.OCI_LAYER_GZIP)
+                blob.write(data)
+            return blob.commit()
+        while data := whole.read(CHUNK):
+            ingest.write(data)
+        return layer_descriptor(ingest.commit(), ingest.offset, LAYER_TYPES[kind])
 
 
-def _known_diff_id(services: Services, digest: Digest) -> str | None:
+def _known_diff_id(services: Services, digest: str) -> str | None:
     """Give the diff ID of a blob that is already some image's unpacked layer."""
     images = services.image_store
-    for row in images.having(str(digest)):
+    for row in images.having(digest):
         layers: list[str] = json.loads(row.blobs)[2:]
-        diff_id: str = json.loads(row.diff_ids)[layers.index(str(digest))]
+        diff_id: str = json.loads(row.diff_ids)[layers.index(digest)]
         if images.layer(diff_id) is not None:
             return diff_id
     return None

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.services import Services
     from pycontainers.storage.images import ImageRow
 
-_CONTAINERD_NAME: Final = "io.containerd.image.name"
-
 
 def save(
     services: Services,
@@ -92,7 +90,7 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
 
 def _write_oci(archive: _Archive, rows: Sequence[ImageRow]) -> None:
     entries = []
-    archive.data("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+    archive.data("oci-layout", oci.LAYOUT)
     archive.folder("blobs")
     archive.folder("blobs/sha256")
     for row in rows:
@@ -102,7 +100,7 @@ def _write_oci(archive: _Archive, rows: Sequence[ImageRow]) -> None:
         entry = {"mediaType": row.media_type, "digest": row.manifest, "size": row.length}
         names = _tags(archive, row)
         for name in names:
-            annotations = {_CONTAINERD_NAME: name, oci.REF_NAME: name}
+            annotations = {oci.CONTAINERD_NAME: name, oci.REF_NAME: name}
             entries.append({**entry, "annotations": annotations})
         if not names:
             entries.append(entry)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pycontainers.kernel import syscall
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from pycontainers.kernel.closing import Closing
 
 IN_MODIFY: Final = 0x00000002
 IN_ATTRIB: Final = 0x00000004
@@ -30,7 +28,7 @@ _CLOEXEC: Final = 0x80000
 _ROOM: Final = 64 * 1024  # many events at once; the longest takes 272 bytes
 
 
-class Watch:
+class Watch(Closing):
     """A queue of changes, whose descriptor is readable while there are any (inotify_init1(2)).
 
     What changed is for the owner to look up: the queue may overflow, and then events are lost, but
@@ -69,14 +67,3 @@ class Watch:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
-
-    def __enter__(self) -> Watch:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

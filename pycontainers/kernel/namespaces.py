@@ -182,6 +182,12 @@ def open_namespace(pid: int, name: str) -> int:
         raise KernelError(error.errno or 0, f"open({path!r})") from None
 
 
+def set_domainname(name: str) -> None:
+    """Set the NIS domain name of this UTS namespace (uts_namespaces(7), setdomainname(2))."""
+    text = name.encode()
+    syscall.setdomainname(text, len(text))
+
+
 def bring_loopback_up() -> None:
     """Set the interface `lo` of this network namespace up (netdevice(7))."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -20,10 +20,9 @@ PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 PR_SET_KEEPCAPS: Final = 8
 PR_SET_NAME: Final = 15
-PR_SET_CHILD_SUBREAPER: Final = 36
-PR_SET_NO_NEW_PRIVS: Final = 38
 
 CLOSE_RANGE_CLOEXEC: Final = 0x4
+_CHUNK: Final = 1 << 16
 _KEYCTL_JOIN_SESSION_KEYRING: Final = 1
 _P_PIDFD: Final = 3
 _WEXITED: Final = 4
@@ -144,6 +143,38 @@ def open_same(pid: int, started: int) -> int | None:
     return None
 
 
+def lives(pid: int, started: int) -> bool:
+    """Whether the process `pid` that started at `started` has not ended."""
+    pidfd = open_same(pid, started)
+    if pidfd is None:
+        return False
+    os.close(pidfd)
+    return True
+
+
+def read_beginning(path: str, size: int = 1 << 18) -> bytes:
+    """Read a file of /proc/<pid>, `size` bytes of it at most; empty where the process is gone.
+
+    A process can make some of them as long as it likes.
+
+    >>> len(read_beginning("/proc/self/stat", 3))
+    3
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    data = b""
+    try:
+        while part := os.read(fd, min(_CHUNK, size - len(data))):
+            data += part
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+    return data
+
+
 def handles(pid: int, number: int) -> bool:
     """Whether a process has a handler for a signal (proc_pid_status(5), SigCgt).
 
@@ -165,6 +196,24 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 def set_dumpable(dumpable: bool) -> None:
     """Allow or refuse ptrace(2) and /proc/<pid> access by others (PR_SET_DUMPABLE(2const))."""
     syscall.prctl(PR_SET_DUMPABLE, int(dumpable), 0, 0, 0)
+
+
+def set_oom_score(pid: int, score: int) -> None:
+    """Set how readily a process is killed for lack of memory, from -1000, never, to 1000.
+
+    Less than before takes CAP_SYS_RESOURCE, and so does then any process that would go below it
+    (proc_pid_oom_score_adj(5)).
+    """
+    path = f"/proc/{pid}/oom_score_adj"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, str(score).encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        hint = "less than before takes CAP_SYS_RESOURCE" if error.errno == errno.EACCES else None
+        raise KernelError(error.errno or 0, f"write({path!r}, '{score}')", hint=hint) from None
 
 
 def set_name(name: str) -> None:
@@ -204,12 +253,3 @@ def limit_number(name: str) -> int:
         raise InvalidArgument(f"no such resource limit: {name!r}", hint=f"known are {known}")
     number: int = _LIMITS[name]
     return number
-
-
-def set_limit(name: str, soft: int, hard: int) -> None:
-    """Set a resource limit of this process; -1 is unlimited (setrlimit(2))."""
-    try:
-        resource.setrlimit(limit_number(name), (soft, hard))
-    except (OSError, ValueError) as error:
-        code = errno.EPERM if isinstance(error, ValueError) else error.errno or 0
-        raise KernelError(code, f"setrlimit({name}, {soft}, {hard})") from None

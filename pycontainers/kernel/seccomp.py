@@ -1,6 +1,6 @@
 """Seccomp: load a filter, compiled before, for this thread and all it becomes or forks.
 
-seccomp(2), seccomp_unotify(2).  A program is the bytes of an array of struct sock_filter, eight
+seccomp(2).  A program is the bytes of an array of struct sock_filter, eight
 bytes an instruction, as libseccomp's seccomp_export_bpf(3) writes it.
 """
 
@@ -17,7 +17,6 @@ FLAG_LOG: Final = 2  # log every action but ALLOW (SECCOMP_FILTER_FLAG_LOG)
 FLAG_SPEC_ALLOW: Final = 4  # leave speculative store bypass on (SECCOMP_FILTER_FLAG_SPEC_ALLOW)
 
 _SECCOMP_SET_MODE_FILTER: Final = 1
-_FLAG_NEW_LISTENER: Final = 8
 _INSTRUCTION: Final = 8
 _BPF_MAXINSNS: Final = 4096
 
@@ -57,27 +56,12 @@ def load(program: bytes | Prepared, flags: int = 0) -> None:
 
     >>> load(bytes.fromhex("060000000000ff7f"))        # doctest: +SKIP
     """
-    _set_mode_filter(program, flags)
-
-
-def load_notifying(program: bytes | Prepared, flags: int = 0) -> int:
-    """Load a filter as `load` does; give the descriptor that its notifications are read from.
-
-    The descriptor is close-on-exec and the caller's; a thread can have one such filter
-    (seccomp_unotify(2)).
-    """
-    return _set_mode_filter(program, flags | _FLAG_NEW_LISTENER)
-
-
-def _set_mode_filter(program: bytes | Prepared, flags: int) -> int:
     prepared = prepare(program) if isinstance(program, bytes) else program
     try:
-        return syscall.seccomp(_SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(prepared))
+        syscall.seccomp(_SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(prepared))
     except KernelError as error:
         hint = None
         if error.errno == errno.EACCES:
             hint = "call capabilities.no_new_privs() first, or keep CAP_SYS_ADMIN until here"
-        elif error.errno == errno.EBUSY:
-            hint = "a filter with notifications is in force already, and there can be one only"
         call = f"seccomp(SECCOMP_SET_MODE_FILTER, {flags:#x}, {prepared.length} instructions)"
         raise KernelError(error.errno or 0, call, hint=hint) from None

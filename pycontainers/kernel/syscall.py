@@ -102,6 +102,7 @@ def _numbered(name: str, number: int, *types: Any) -> Callable[..., int]:
 
 
 mount = _wrapper("mount", c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
+setdomainname = _wrapper("setdomainname", c_char_p, c_size_t)
 umount2 = _wrapper("umount2", c_char_p, c_int)
 prctl = _wrapper("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 inotify_init1 = _wrapper("inotify_init1", c_int)

@@ -51,10 +51,13 @@ def write_bundle(
 ) -> runtime.Spec:
     """Write a container's config.json into `directory`, for the root file system `rootfs`.
 
-    Raises InvalidArgument where the user is a name: the runtime spec has numbers only.
+    Raises InvalidArgument where the user or a group is a name: the runtime spec has numbers only.
     """
     spec = life.spec
-    uid, gid = _numbers(spec.process.user.username)
+    user = spec.process.user
+    uid, gid = _numbers(user.username)
+    if user.group_names:
+        raise InvalidArgument(f"group_add: a bundle needs numbers, not {user.group_names[0]!r}")
     granted = frozenset(spec.process.capabilities.bounding)
     options = life.options
     profile = "unconfined" if options.privileged else options.seccomp
@@ -64,7 +67,7 @@ def write_bundle(
     spec = attrs.evolve(
         spec,
         mounts=placing.portable(spec.mounts, places),
-        process=attrs.evolve(spec.process, user=runtime.User(uid, gid)),
+        process=attrs.evolve(spec.process, user=attrs.evolve(user, username="", uid=uid, gid=gid)),
         root=attrs.evolve(spec.root, path=str(Path(rootfs).absolute())),
         linux=attrs.evolve(
             spec.linux,
@@ -134,6 +137,7 @@ def _limits(resources: runtime.Resources) -> Limits:
     return Limits(
         memory=bound if bound is None or bound > 0 else None,
         memory_swap=None if memory is None or bound is None else memory.swap,
+        memory_reservation=None if memory is None else memory.reservation,
         cpus=None
         if cpu is None or quota is None or quota <= 0
         else quota / (cpu.period or _PERIOD),

@@ -14,6 +14,7 @@ from pycontainers.kernel import capabilities, mounts
 from pycontainers.lifecycle import placing
 from pycontainers.lifecycle.security import DEFAULT_DEVICES
 from pycontainers.runtime import plan, wiring
+from pycontainers.runtime.framing import MountFrame, ReplaceRoot
 from pycontainers.runtime.mounting import CloneTree
 
 if TYPE_CHECKING:
@@ -30,6 +31,13 @@ _NAMESPACES: Final = {
     "uts": "uts",
     "ipc": "ipc",
 }
+# What needs nothing of the image, and the mounts that a frame of /proc, /sys and /dev can have.
+_FRAMED: Final = (
+    plan.JoinCgroup, plan.NewCgroupNamespace, plan.TakeMounts, plan.EnterRoot,
+    plan.MountKernelFilesystems, plan.WriteSysctls, plan.MountCgroups, plan.Mask,
+    plan.MakeReadOnly, plan.DropBounding,
+)  # fmt: skip
+_IN_FRAME: Final = ("/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")
 _RLIM_INFINITY: Final = (1 << 64) - 1
 
 
@@ -74,39 +82,52 @@ def compile_plan(container_id: str, spec: runtime.Spec, place: Place) -> plan.Pl
     own = _own_mounts(spec, place) if ready else []
     shared = [mount for mount in spec.mounts if mount not in own]
     root, mount_steps = _root(spec, place), _mount_steps(spec, place, shared, trees)
-    enter = [*_cgroup_steps(spec, place), *_enter_steps(spec), *mount_steps, *_hiding_steps(spec)]
-    enter.append(_bound(spec.process))
     cgroup = [] if place.cgroup is None else [plan.MakeCgroup(place.limits)]
+    join = _cgroup_steps(spec, place)
+    enter = [*_enter_steps(spec), *mount_steps, *_hiding_steps(spec), _bound(spec.process)]
     if ready:
-        launcher = [*cgroup, *birth.launcher, root, *trees.steps]
-        birth = plan.Birth(birth.namespaces, launcher, [*birth.init, *enter])
-        late = [plan.TakeTrees(), *_mount_steps(spec, place, own, own_trees)] if own else []
+        late = _mount_steps(spec, place, own, own_trees)
+        if own_trees.steps:
+            late.insert(0, plan.TakeTrees())
         beside: list[plan.Beside] = [*_limit_steps(spec), *own_trees.steps]
+        launcher = [*birth.launcher, root, *trees.steps]
+        if _has_own_cgroup_early(place):
+            launcher, enter = [*cgroup, *launcher], [*join, *enter]
+        else:
+            beside, late = [*cgroup, *beside], [*join, *late]
+        birth = plan.Birth(birth.namespaces, launcher, [*birth.init, *enter])
         steps = [*_naming_steps(spec), *late, *_process_steps(spec, place)]
     else:
         beside = [*cgroup, *_limit_steps(spec), root, *trees.steps]
-        steps = [*_naming_steps(spec), *enter, *_process_steps(spec, place)]
+        steps = [*_naming_steps(spec), *join, *enter, *_process_steps(spec, place)]
     return plan.Plan(container_id, place.cgroup, birth, beside, steps, birth.packed())
 
 
 def _can_be_ready(spec: runtime.Spec, place: Place) -> bool:
     """Whether the root file system is the same for every container alike, so that a spare has it.
 
-    What a container writes to on disk is its own.  What is mounted for it alone comes later, but
-    can't where its target may have to be made in a root that is read-only by then.
+    What a container writes to on disk may be its own by a new name.  What is mounted for it alone
+    comes later, but can't where its target may have to be made in a root that is read-only by then.
     """
-    if place.directory is not None or place.upper is not None:
+    if place.directory is not None or place.upper not in (None, plan.OWN):
         return False
-    return not (spec.root.readonly and _own_mounts(spec, place))
+    return not (spec.root.readonly and any(map(placing.is_tree, _own_mounts(spec, place))))
+
+
+def _has_own_cgroup_early(place: Place) -> bool:
+    """Whether a spare is in the cgroup of the container that it will be: one run's is known."""
+    return place.upper is None
 
 
 def _own_mounts(spec: runtime.Spec, place: Place) -> list[runtime.Mount]:
     """Give the mounts of files that are not the image's, with those upon them.
 
-    Others are mounted on a host's /sys.
+    Others are mounted on a host's /sys.  Cgroups are shown when the own one has been joined.
     """
     lasting = {*place.trees, "/sys"}
     own = [m for m in spec.mounts if placing.is_tree(m) and m.source not in lasting]
+    if not _has_own_cgroup_early(place):
+        own += [mount for mount in spec.mounts if mount.type == "cgroup"]
     below = tuple(f"{mount.destination}/" for mount in own)
     return [m for m in spec.mounts if m in own or m.destination.startswith(below)]
 
@@ -120,31 +141,82 @@ def personal(
     terminal: tuple[int, int] | None = None,
     *,
     files: str = "",
-    wires: Sequence[plan.Wire] = (),
+    wires: Sequence[plan.Wire] | None = None,
 ) -> plan.Plan:
     """Give the plan of one container from that of another which differs in these only.
 
-    `files` is the directory of what is mounted from the container's own.
+    `files` is the directory of what is mounted from the container's own; `wires` connect one that
+    can be in networks, of which there may be none.
     """
-    beside: list[plan.Beside] = [*wires]
+    beside: list[plan.Beside] = []
     for own in template.beside:
         if isinstance(own, plan.MountRoot):
             beside.append(own._replace(upper=upper))
-        elif isinstance(own, plan.MakeCgroup):
-            beside.insert(0, own)
         elif isinstance(own, CloneTree) and not own.source.startswith("/"):
             beside.append(own._replace(source=f"{files}/{own.source}"))
         else:
             beside.append(own)
     steps: list[plan.Step] = []
+    connected = wires is None
     for step in template.steps:
+        if not connected and isinstance(step, plan.LoadSeccomp | plan.Reap | plan.Execute):
+            # As late as can be, as that takes long, but not where a filter might be in its way.
+            steps.append(wiring.AwaitNetwork())
+            connected = True
         if isinstance(step, plan.SetHostname):
             steps.append(plan.SetHostname(hostname))
         elif isinstance(step, plan.OpenTerminal) and terminal is not None:
             steps.append(plan.OpenTerminal(*terminal))
         else:
             steps.append(step)
+    beside += wires or ()
     return template._replace(id=container_id, cgroup=cgroup, beside=beside, steps=steps)
+
+
+def with_program(
+    template: plan.Plan, lower: Sequence[str], args: Sequence[str], env: Sequence[str]
+) -> plan.Plan:
+    """Give the plan of another program over other layers, topmost first, all else alike.
+
+    For a container that keeps its changes: the root of others is a part of their birth.
+    """
+    beside = [
+        step._replace(lower=list(lower)) if isinstance(step, plan.MountRoot) else step
+        for step in template.beside
+    ]
+    steps = [*template.steps[:-1], plan.Execute(list(args), list(env))]
+    return template._replace(beside=beside, steps=steps)
+
+
+def at_home(template: plan.Plan, home: str) -> plan.Plan:
+    """Give the plan of a container that has the ids and the network of a home.
+
+    Its root comes last, as it is what the one before it there leaves: all that can be done without
+    that is a part of its birth.
+    """
+    birth = template.birth
+    settled = (plan.BecomeRoot, plan.RaiseLoopback)
+    init: list[plan.Step] = [step for step in birth.init if not isinstance(step, settled)]
+    steps: list[plan.Step] = []
+    for step in template.steps:
+        if isinstance(step, _FRAMED) or (
+            isinstance(step, plan.AttachTree | plan.MountNew) and step.target in _IN_FRAME
+        ):
+            init.append(step)
+        else:
+            steps.append(step)
+    named = sum(isinstance(step, plan.SetHostname | plan.SetDomainname) for step in steps)
+    steps[named:named] = [plan.TakeTrees(), ReplaceRoot()]
+    cgroup = [step for step in template.beside if isinstance(step, plan.MakeCgroup)]
+    dev = [step for step in birth.launcher if isinstance(step, plan.MakeDev)]
+    names = [name for name in birth.namespaces if name not in ("user", "net")]
+    birth = plan.Birth(names, [*cgroup, *dev, MountFrame()], init, home)
+    return template._replace(
+        birth=birth,
+        beside=[step for step in template.beside if step not in cgroup],
+        steps=steps,
+        packed_birth=birth.packed(),
+    )
 
 
 def _has_dev(spec: runtime.Spec) -> bool:
@@ -180,8 +252,11 @@ def _has_own_sysfs(spec: runtime.Spec) -> bool:
     return owned and any(mount.type == "sysfs" for mount in spec.mounts)
 
 
-def _limit_steps(spec: runtime.Spec) -> list[plan.SetLimit]:
-    steps = []
+def _limit_steps(spec: runtime.Spec) -> list[plan.Beside]:
+    steps: list[plan.Beside] = []
+    if spec.process.oom_score_adj is not None:
+        # First, so that it is there before init has its orders.
+        steps.append(plan.SetOomScore(spec.process.oom_score_adj))
     for limit in spec.process.rlimits:
         soft, hard = (-1 if n == _RLIM_INFINITY else n for n in (limit.soft, limit.hard))
         steps.append(plan.SetLimit(limit.type.removeprefix("RLIMIT_").lower(), soft, hard))
@@ -203,8 +278,11 @@ def _idmapped(spec: runtime.Spec) -> bool:
 
 
 def _naming_steps(spec: runtime.Spec) -> list[plan.Step]:
-    named = spec.hostname and any(entry.type == "uts" for entry in spec.linux.namespaces)
-    return [plan.SetHostname(spec.hostname)] if named else []
+    steps: list[plan.Step] = []
+    if any(entry.type == "uts" for entry in spec.linux.namespaces):
+        steps += [plan.SetHostname(spec.hostname)] if spec.hostname else []
+        steps += [plan.SetDomainname(spec.domainname)] if spec.domainname else []
+    return steps
 
 
 def _cgroup_steps(spec: runtime.Spec, place: Place) -> list[plan.Step]:
@@ -341,7 +419,7 @@ def program_steps(
     if seccomp is not None and not process.no_new_privileges:
         # Without no_new_privs a filter takes CAP_SYS_ADMIN, which the next steps give up.
         steps.append(seccomp)
-    steps.append(plan.BecomeUser(named, list(user.additional_gids)))
+    steps.append(plan.BecomeUser(named, [*user.additional_gids, *user.group_names]))
     steps.append(
         plan.SetCapabilities(
             capabilities.mask(sets.permitted),

@@ -7,17 +7,18 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from types import TracebackType
+from pycontainers.kernel.closing import Closing
+from pycontainers.lifecycle.trail import Trail
+from pycontainers.lifecycle.waiting import Waiter
 
-    from pycontainers.lifecycle.trail import Trail
-    from pycontainers.lifecycle.waiting import Waiter
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 
 Item = TypeVar("Item")
 
 
-class Feed(Generic[Item]):
+class Feed(Closing, Generic[Item]):
     """Gives items as they come, to any number of threads, each item to one of them.
 
     It lets go of its descriptors at its end, by `close`, at the end of its `with` block, and when
@@ -28,22 +29,27 @@ class Feed(Generic[Item]):
 
     def __init__(
         self,
-        trail: Trail,
-        waiter: Waiter | None,
+        directory: str,
+        file_name: Callable[[int], str],
         *,
+        follow: bool,
         deadline: float | None = None,
         ended: Callable[[], bool] = lambda: False,
-        fds: Callable[[], Sequence[int]] = tuple,
     ) -> None:
-        """Own a trail, and a waiter where it is to be followed until `ended` or `deadline`.
+        """Open the files of that name in a directory, to `follow` them until `ended` or `deadline`.
 
-        `ended` is asked when something changed or one of the descriptors of `fds` is readable.
+        `ended` is asked when something in the directory changed.
         """
-        self._trail = trail
-        self._waiter = waiter
+        # Watched from before the first look, so that nothing comes unseen in between.
+        self._waiter = Waiter(directory) if follow else None
+        try:
+            self._trail = Trail(directory, file_name, grows=follow)
+        except BaseException:
+            if self._waiter is not None:
+                self._waiter.close()
+            raise
         self._deadline = deadline
         self._ended = ended
-        self._fds = fds
         self._complete = False
         self._turn = threading.Lock()
         self._ready: deque[Item] = deque()
@@ -74,7 +80,7 @@ class Feed(Generic[Item]):
             left = 1.0 if self._deadline is None else self._deadline - time.time()
             self._complete = self._waiter is None or left < 0 or self._ended()
             if self._waiter is not None and not self._complete:
-                self._waiter.wait(self._fds(), left + 0.001)
+                self._waiter.wait(left + 0.001)
         return b""
 
     def _fill(self) -> None:
@@ -114,17 +120,6 @@ class Feed(Generic[Item]):
             finally:
                 self._tidy()
         raise StopIteration
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if not self._closed:

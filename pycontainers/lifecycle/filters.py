@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def checked(
-    filters: Mapping[str, str | Sequence[str]] | None, known: Iterable[str]
+    filters: Mapping[str, str | bool | Sequence[str]] | None, known: Iterable[str]
 ) -> dict[str, list[str]]:
     """Give the values of each filter as a list; raises InvalidArgument for one that is not known.
 
@@ -23,7 +23,7 @@ def checked(
         if key not in known:
             raise InvalidArgument(f"filters: {key!r} is none of {', '.join(known)}")
         found = [value] if isinstance(value, str | int) else list(value)
-        wanted[key] = [str(one) for one in found]
+        wanted[key] = [str(one).lower() if isinstance(one, bool) else str(one) for one in found]
     return wanted
 
 
@@ -33,6 +33,17 @@ def fit(wanted: Mapping[str, Sequence[str]], test: Callable[[str, str], bool]) -
         (all if key == "label" else any)(test(key, value) for value in values)
         for key, values in wanted.items()
     )
+
+
+def truth(value: str) -> bool:
+    """Read the value of a filter that is on or off; raises InvalidArgument.
+
+    >>> truth("1")
+    True
+    """
+    if value not in ("true", "false", "1", "0"):
+        raise InvalidArgument(f"filters: {value!r} is neither true nor false")
+    return value in ("true", "1")
 
 
 def has_label(labels: Mapping[str, str], wanted: str) -> bool:

@@ -179,7 +179,7 @@ class Running:
         self.close()
 
     def _await_pidfd(self) -> None:
-        while self.pidfd < 0 and self.news() is None:
+        while self.news() is None and self.pidfd < 0:
             _await([self.fileno()], _LOOK_AGAIN)
 
     def _lose(self) -> None:
@@ -313,6 +313,21 @@ class Launcher:
         running = self._ask({"op": "work", "work": work}, fds)
         running.is_work = True
         return running
+
+    def home(self, name: str, wires: list[list[Any]]) -> Running:
+        """Have a home made, with these packed cables, that the births of plans can name."""
+        channel, theirs = sockets.pair()
+        running = Running(channel, on_loss=self.note_death)
+        try:
+            self._send({"op": "home", "home": name, "wires": wires}, theirs, [])
+        except BaseException:
+            running.close()
+            raise
+        return running
+
+    def leave(self, name: str) -> None:
+        """Have a home ended in which nothing runs any more; raises EngineError."""
+        self._answer({"op": "leave", "home": name})
 
     def report(self) -> dict[str, Any]:
         """Ask what the launcher has loaded and holds."""

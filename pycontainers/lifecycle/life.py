@@ -25,7 +25,9 @@ from pycontainers.lifecycle import (
     netoptions,
     orders,
     request,
+    uses,
     volumes,
+    volumesfrom,
     wires,
 )
 from pycontainers.lifecycle.control import Control
@@ -76,7 +78,8 @@ class Life:
 
         Raises InvalidArgument, NotSupported, Conflict where the name is in use, StoreError.
         """
-        options = mounts.with_own(connections.resolved(services, options), source.config)
+        options = volumesfrom.resolved(services, connections.resolved(services, options))
+        options = mounts.with_own(options, source.config)
         options = netoptions.with_exposed(options, source.config)
         services.template(options, source, accounting=True)
         wanted = volumes.choose(services, options)
@@ -97,15 +100,15 @@ class Life:
             ),
         )
         try:
-            connections.place(services, row, options, wanted.values())
+            places = connections.place(services, row, options, wanted.values())
         except Conflict:
             services.recover()  # the name may be that of a container whose owner was killed
-            connections.place(services, row, options, wanted.values())
+            places = connections.place(services, row, options, wanted.values())
         life = cls(services, row)
         try:
             services.snapshots.make_home(container_id)
-            if options.is_bridged:
-                wires.come(services, container_id, options)
+            if places:
+                wires.come(services, container_id, options, places)
         except BaseException:
             services.snapshots.remove(container_id)
             services.volumes.remove_container(container_id, volumes=True)
@@ -164,6 +167,8 @@ class Life:
         """Give its state now; one whose supervisor was killed is put right first."""
         while True:
             found = state.load(str(self.directory))
+            if found.status == "created" and self.services.snapshots.is_leaving(self.id):
+                return State(status="removing")
             if not found.lives or locks.is_held(self._lock_path):
                 return found
             with contextlib.suppress(FileNotFoundError):
@@ -173,8 +178,6 @@ class Life:
                         return self._settled()
                     finally:
                         os.close(lock_fd)
-            if not self.directory.exists():
-                return State(status="removing")
 
     def cgroup(self) -> Cgroup | None:
         """Give its cgroup while it lives, None where there is none."""
@@ -211,6 +214,7 @@ class Life:
         state.store(str(self.directory), now)
         if not ended:
             self.tell_journal("die", exitCode=str(_KILLED))
+            uses.tell_over(self)
         return now
 
     # What is done.
@@ -264,8 +268,6 @@ class Life:
             ports = [list(port) for port in reservation.published]
             # Before it is made: whoever finds the supervisor dead then knows what is left.
             state.store(str(self.directory), found._replace(cgroup=made.cgroup, ports=ports))
-            if not self.options.ephemeral:
-                self.services.snapshots.prepare(self.id)
             streams = None if attach is None else list(attach)
             order = orders.make_order(self, made, streams, reservation)
             own_fds = self._owner() if order["attached"] else []
@@ -354,7 +356,8 @@ class Life:
 
         `volumes` takes its volumes without a name too, where nobody else uses them.
         """
-        if not self.directory.exists():  # its creator was killed before that was made
+        if not self.directory.exists():  # its creator, or who removed it, was killed
+            self.services.snapshots.remove(self.id)
             self.services.volumes.remove_container(self.id, volumes=volumes)
             return
         with self.held("removed", ending=force) as (_, found):
@@ -451,6 +454,7 @@ class Life:
         asked = {
             "op": "exec",
             "steps": [plan.pack(step) for step in steps],
+            "oom_score": self.options.oom_score_adj,
             "tree": tree,
             "stdio": len(fds),
         }

@@ -11,12 +11,10 @@ from pycontainers.errors import InvalidArgument
 from pycontainers.lifecycle.feed import Feed
 from pycontainers.lifecycle.moments import Moment, moment, written
 from pycontainers.lifecycle.result import Output
-from pycontainers.lifecycle.trail import Trail
-from pycontainers.lifecycle.waiting import Waiter
 from pycontainers.runtime import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from pycontainers.lifecycle.trail import Place
 
@@ -60,13 +58,11 @@ class Logs(Feed[Output], Generic[Output]):
         text: bool = True,
         follow: bool = False,
         ended: Callable[[], bool] = lambda: True,
-        fds: Callable[[], Sequence[int]] = tuple,
     ) -> None:
         """Open the log in a container's directory; for Container.logs.
 
-        With `follow`, `ended` is asked whether the log is complete, when it changes and when one of
-        the descriptors of `fds` is readable; they stay the caller's, which must keep them open as
-        long as this is.  Raises InvalidArgument before anything is opened.
+        With `follow`, `ended` is asked whether the log is complete, when something in the directory
+        changes.  Raises InvalidArgument before anything is opened.
         """
         if tail is not None and (isinstance(tail, bool) or not isinstance(tail, int) or tail < 0):
             raise InvalidArgument(f"tail: {tail!r} is no number of lines")
@@ -81,19 +77,11 @@ class Logs(Feed[Output], Generic[Output]):
         self._text = text
         self._past = False  # beyond `until`
         self._lines = _Lines()
-        # Watched from before the first look, so that nothing comes unseen in between.
-        waiter = Waiter(directory) if follow else None
-        try:
-            trail = Trail(directory, log.file_name, grows=follow)
-        except BaseException:
-            if waiter is not None:
-                waiter.close()
-            raise
-        super().__init__(trail, waiter, deadline=end, ended=ended, fds=fds)
+        super().__init__(directory, log.file_name, follow=follow, deadline=end, ended=ended)
         if begin is not None:
-            trail.skip_before(begin)
+            self._trail.skip_before(begin)
         if tail is not None:
-            trail.go(self._tail(tail))
+            self._trail.go(self._tail(tail))
             self._since = None
 
     def read(self) -> Output:

@@ -43,7 +43,7 @@ def _fits(networks: Networks, row: NetworkRow, wanted: dict[str, list[str]]) -> 
 
 def _dangles(networks: Networks, row: NetworkRow, wanted: str) -> bool:
     unused = row.name != DEFAULT and not networks.tables.of_network(row.id)
-    return unused == (wanted.lower() in ("true", "1"))
+    return unused == filtering.truth(wanted.lower())
 
 
 _FILTERS: Final[dict[str, Callable[[Networks, NetworkRow, str], bool]]] = {

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from pycontainers.lifecycle import compile as compiling
-from pycontainers.lifecycle import netoptions, placing, request, volumes, wires
+from pycontainers.lifecycle import netoptions, placing, request, uses, volumes, wires
 from pycontainers.lifecycle.policies import Healthcheck
 from pycontainers.runtime import plan
 from pycontainers.runtime.wiring import ConnectBridge, Publish
@@ -36,11 +36,11 @@ def make_plan(
         template,
         life.id,
         None if cgroup is None else cgroup.plain(),
-        None if options.ephemeral else str(life.directory),
+        None if options.ephemeral else plan.OWN,
         options.hostname or life.id[:12],
         terminal,
         files=str(life.directory),
-        wires=wire(life, published) if options.is_bridged else (),
+        wires=wire(life, published) if options.is_bridged else None,
     )
     places = volumes.places(services, life.volumes)
     return placing.with_volumes(made, places), given
@@ -48,7 +48,8 @@ def make_plan(
 
 def wire(life: Life, published: Sequence[Published]) -> list[ConnectBridge | Publish]:
     """Give the steps that connect a container to its networks."""
-    connects = wires.connects(life.services, life.id, life.options)
+    places = life.services.networks.tables.places(life.id)
+    connects = wires.connects(life.services, life.options, places)
     publish = wires.publish(connects, published)
     return [*connects, *([] if publish is None else [publish])]
 
@@ -64,10 +65,13 @@ def make_order(
         "op": "supervise",
         "id": life.id,
         "directory": str(life.directory),
+        "fresh": not (life.directory / "upper").exists(),
+        "making": str(life.services.root.layers),
         "socket": str(life.socket),
         "run": str(run_directory()),
         "events": str(life.services.root.events),
         "attributes": life.attributes(),
+        "uses": uses.of(life),
         "start": made.plain(),
         "stdin": options.stdin,
         "tty": options.tty,
@@ -116,6 +120,7 @@ def _health(life: Life) -> dict[str, Any] | None:
     steps, _ = exec_steps(life, process)
     return {
         "steps": [plan.pack(step) for step in steps],
+        "oom_score": life.options.oom_score_adj,
         "interval": check.interval,
         "timeout": check.timeout,
         "start_period": check.start_period,

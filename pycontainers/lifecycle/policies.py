@@ -134,16 +134,6 @@ class Healthcheck:
         return cls(_command(test), retries=given.get("retries", 0), **times)
 
     @classmethod
-    def of_image(cls, config: ImageConfig) -> Healthcheck | None:
-        """Give an image's check with all its values; None without one that can be run.
-
-        >>> from pycontainers.oci.config import Healthcheck as InImage, ImageConfig
-        >>> Healthcheck.of_image(ImageConfig(healthcheck=InImage(test=["CMD", "true"]))).interval
-        30.0
-        """
-        return cls.effective(None, config)
-
-    @classmethod
     def effective(cls, given: Healthcheck | None, config: ImageConfig) -> Healthcheck | None:
         """Give the check that is to run: what is given, before the image's, before the defaults.
 

@@ -18,6 +18,7 @@ from pycontainers.errors import Conflict, ContainerNotFound, StoreError
 from pycontainers.kernel import paths, processes
 from pycontainers.kernel.cgroups.plain import from_plain
 from pycontainers.lifecycle import names, wires
+from pycontainers.storage.scratch import is_left
 
 if TYPE_CHECKING:
     from pycontainers.kernel.cgroups.host import Host
@@ -43,7 +44,9 @@ def recover(services: Services) -> None:
             if is_orphan(row):
                 bury(services, row)
         for name in _lost(services.cgroups):
-            services.cgroups.cgroup(name).remove()
+            cgroup = services.cgroups.cgroup(name)
+            cgroup.kill()
+            cgroup.remove()
         for container_id in _strays(services):
             services.snapshots.remove(container_id)
         services.volumes.sweep()
@@ -86,38 +89,22 @@ def bury(services: Services, row: ContainerRow) -> None:
 
 def is_orphan(row: ContainerRow) -> bool:
     """Whether a container belongs to a process that has ended."""
-    return row.owner_pid != 0 and not _lives(row.owner_pid, row.owner_start)
-
-
-def _lives(pid: int, start: int) -> bool:
-    pidfd = processes.open_same(pid, start)
-    if pidfd is None:
-        return False
-    os.close(pidfd)
-    return True
+    return row.owner_pid != 0 and not processes.lives(row.owner_pid, row.owner_start)
 
 
 def _lost(cgroups: Host) -> list[str]:
-    """Name empty cgroups of ended processes, which have no row: those of their spare containers."""
+    """Name cgroups of ended processes: of spare containers, and of those started again at home."""
     found = []
     for name in cgroups.listing():
         pid, start, *_ = [*name.split("-"), ""]
-        if pid.isdigit() and start.isdigit() and not _lives(int(pid), int(start)):
+        if pid.isdigit() and start.isdigit() and not processes.lives(int(pid), int(start)):
             found.append(name)
-    return [name for name in found if not cgroups.cgroup(name).pids()]
+    return found
 
 
 def _unfinished(root: DataRoot) -> list[str]:
-    """Name layers that ended processes were making: `.making-<pid>-<start>-…`."""
-    found = []
-    for name in os.listdir(root.layers):  # noqa: PTH208
-        kind, _, owner = name.partition("-")
-        pid, start, *_ = [*owner.split("-"), "", ""]
-        if kind == ".making" and not (
-            pid.isdigit() and start.isdigit() and _lives(int(pid), int(start))
-        ):
-            found.append(name)
-    return found
+    """Name layers that ended processes were making."""
+    return [name for name in os.listdir(root.layers) if is_left(name)]  # noqa: PTH208
 
 
 def _strays(services: Services) -> list[str]:

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -23,6 +22,7 @@ from pycontainers.errors import InvalidArgument
 from pycontainers.kernel import capabilities as kernel_capabilities
 from pycontainers.kernel.syscall import MACHINE
 from pycontainers.lifecycle import bpf, calls
+from pycontainers.storage.scratch import appearing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -368,12 +368,5 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, program: bytes) -> None:
     """Keep a program for other processes; that it can't be kept is no reason not to use it."""
-    with contextlib.suppress(OSError):
-        fd, temporary = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(hashlib.sha256(program).digest() + program)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink()
-            raise
+    with contextlib.suppress(OSError), appearing(path) as file:
+        file.write(hashlib.sha256(program).digest() + program)

@@ -20,6 +20,7 @@ from pycontainers.lifecycle.life import Life
 from pycontainers.lifecycle.networks import Networks
 from pycontainers.lifecycle.nursery import Nursery
 from pycontainers.lifecycle.seccomp import Profile, compile_profile
+from pycontainers.runtime import plan
 from pycontainers.storage.content import ContentStore
 from pycontainers.storage.database import Database
 from pycontainers.storage.images import ImageStore
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from pycontainers.lifecycle.launch import Running
     from pycontainers.lifecycle.options import Options
     from pycontainers.lifecycle.source import Source
-    from pycontainers.runtime import plan
     from pycontainers.storage.database import ContainerRow
 
 _TEMPLATES: Final = 256  # kept at one time
@@ -59,7 +59,7 @@ class Services:
         self.content = ContentStore(root.content, root.ingest)
         self.image_store = ImageStore(self.database, self.content, root.layers)
         self.networks = Networks(self)
-        self.volumes = VolumeStore(self.database, root.volumes)
+        self.volumes = VolumeStore(self.database, root.volumes, root.events)
         self.host_image: Source | None = None
         self._templates: dict[tuple[Options, Source, bool], tuple[plan.Plan, list[int]]] = {}
         self._lives: dict[str, Life] = {}
@@ -129,23 +129,34 @@ class Services:
         """
         with self._lock:
             name, self.spare_cgroup = self.spare_cgroup, None
-        return name or self._new_name()
+        return name or self.new_cgroup_name()
 
-    def start(self, todo: plan.Plan, stdio: list[int], given: list[int]) -> Running:
-        """Have the launcher start a container, and keep a spare one in the cgroup named next."""
+    def start(
+        self, todo: plan.Plan, stdio: list[int], given: list[int], following: str | None = None
+    ) -> Running:
+        """Have the launcher start a container, and keep a spare one in the cgroup named next.
+
+        That is for whoever is first, unless `following` names the cgroup of the caller's own next.
+        """
         launcher = self.launcher()
+        if following is not None:
+            return launcher.start(todo, stdio, given, self._plain(following))
         with self._starting:  # so that the launcher hears of a name before that is taken
             return launcher.start(todo, stdio, given, self._following())
 
     def _following(self) -> dict[str, Any] | None:
         with self._lock:
             if self.spare_cgroup is None:
-                self.spare_cgroup = self._new_name()
+                self.spare_cgroup = self.new_cgroup_name()
             name = self.spare_cgroup
+        return self._plain(name)
+
+    def _plain(self, name: str) -> dict[str, Any] | None:
         cgroup = self.cgroup(name)
         return None if cgroup is None else cgroup.plain()
 
-    def _new_name(self) -> str:
+    def new_cgroup_name(self) -> str:
+        """Give the name of a cgroup that tells whose it is."""
         return f"{self.process}-{self.process_start}-{next(_numbers)}"
 
     def cgroup(self, name: str) -> Cgroup | None:
@@ -192,7 +203,8 @@ class Services:
         filter_fd, filter_size = self.filter(profile, granted)
         place = compiling.Place(
             lower=source.layers,
-            upper=None if options.ephemeral else "",  # named by each container's own plan
+            # Else named by each container's own plan.
+            upper=None if options.ephemeral else plan.OWN if accounting else "",
             trees=tuple(path for path, _ in source.trees),
             cgroup={} if self.cgroups.controllers else None,
             limits=limits._asdict(),

@@ -8,21 +8,19 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from pycontainers.errors import InvalidArgument
+from pycontainers.kernel.closing import Closing
+from pycontainers.kernel.processes import read_beginning
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from pycontainers.kernel.cgroups.base import Cgroup
 
-_BOUND: Final = 1 << 18  # bytes read of what a container can make as long as it likes
 _COUNTERS: Final = 16  # of an interface in /proc/<pid>/net/dev
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -129,27 +127,22 @@ def take(cgroup: Cgroup, pid: int, previous: Stats | None, started: float | None
     )
 
 
-class StatsStream(Iterator[Stats]):
+class StatsStream(Closing, Iterator[Stats]):
     """A container's figures, the first at once and the next every `interval` seconds.
 
     It ends with the container, which `take` (given the figures before, None at first) tells by
-    None, or one of `ended_fds` by becoming readable; those stay the caller's.  `close`, from any
-    thread, ends it at once.  Raises InvalidArgument for an interval that is none.
+    None.  `close`, from any thread, ends it at once.  Raises InvalidArgument for an interval that
+    is none.
     """
 
     _wake_fd = -1
 
-    def __init__(
-        self,
-        take: Callable[[Stats | None], Stats | None],
-        interval: float,
-        ended_fds: Callable[[], Sequence[int]],
-    ) -> None:
+    def __init__(self, take: Callable[[Stats | None], Stats | None], interval: float) -> None:
         if isinstance(interval, bool) or not isinstance(interval, int | float):
             raise InvalidArgument(f"interval: expected seconds, not {interval!r}")
         if not math.isfinite(interval) or interval <= 0:
             raise InvalidArgument(f"interval: {interval} is not above 0")
-        self._take, self._interval, self._ended_fds = take, float(interval), ended_fds
+        self._take, self._interval = take, float(interval)
         self._previous: Stats | None = None
         self._due = 0.0
         self._closed = False
@@ -183,17 +176,6 @@ class StatsStream(Iterator[Stats]):
                 os.close(self._wake_fd)
                 self._wake_fd = -1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __del__(self) -> None:
         if self._wake_fd >= 0:
             os.close(self._wake_fd)
@@ -203,10 +185,9 @@ class StatsStream(Iterator[Stats]):
         return f"<StatsStream every {self._interval:g} s{', closed' if self._closed else ''}>"
 
     def _wait(self) -> bool:
-        """Wait until the next figures are due; False where the container ended, or the stream."""
+        """Wait until the next figures are due; False where the stream has been closed."""
         poller = select.poll()
-        for fd in (self._wake_fd, *self._ended_fds()):
-            poller.register(fd, select.POLLIN)
+        poller.register(self._wake_fd, select.POLLIN)
         left = max(0.0, self._due - time.monotonic())
         return not poller.poll(math.ceil(left * 1000))
 
@@ -237,7 +218,7 @@ def _transferred(pids: list[int]) -> tuple[int | None, int | None]:
     """Sum what processes, and the children that they have waited for, moved from and to disks."""
     read = written = None
     for pid in pids:
-        fields = dict(line.split(b": ") for line in _text(f"/proc/{pid}/io").splitlines())
+        fields = dict(line.split(b": ") for line in read_beginning(f"/proc/{pid}/io").splitlines())
         if b"read_bytes" in fields and b"write_bytes" in fields:
             read = (read or 0) + int(fields[b"read_bytes"])
             written = (written or 0) + int(fields[b"write_bytes"])
@@ -254,7 +235,7 @@ def _networks(pid: int) -> dict[str, NetworkStats]:
     except PermissionError:
         pass  # of another user, hence in a namespace of its own
     found = {}
-    for line in _text(f"/proc/{pid}/net/dev").splitlines()[2:]:
+    for line in read_beginning(f"/proc/{pid}/net/dev").splitlines()[2:]:
         name, _, rest = line.rpartition(b":")
         numbers = rest.split()
         if name.strip() != b"lo" and len(numbers) == _COUNTERS:
@@ -263,23 +244,6 @@ def _networks(pid: int) -> dict[str, NetworkStats]:
             shown = name.strip().decode(errors="backslashreplace")
             found[shown if shown.isprintable() else ascii(shown)[1:-1]] = NetworkStats(*counters)
     return found
-
-
-def _text(path: str) -> bytes:
-    """Read a file of /proc, no more than is reasonable; empty where its process is gone."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    data = b""
-    try:
-        while len(data) < _BOUND and (part := os.read(fd, 65536)):
-            data += part
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
-    return data
 
 
 def _shown(number: int) -> str:

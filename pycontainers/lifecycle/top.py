@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
+from pycontainers.kernel.processes import read_beginning
+
 if TYPE_CHECKING:
     from pycontainers.kernel.cgroups.base import Cgroup
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _COMMAND: Final = 4096  # characters shown
-_BOUND: Final = 1 << 16  # bytes read of one file
 _OVERFLOW: Final = 65534  # what the kernel shows for an id that is not mapped
 
 
@@ -93,7 +94,7 @@ def top(cgroup: Cgroup) -> list[ProcessInfo]:
 
 def _look(pid: int) -> _Seen | None:
     """Read one process; None where it is gone, or as good as that."""
-    stat, status = _read(f"/proc/{pid}/stat"), _read(f"/proc/{pid}/status")
+    stat, status = read_beginning(f"/proc/{pid}/stat"), read_beginning(f"/proc/{pid}/status")
     lines = dict(line.partition(b":")[::2] for line in status.splitlines())
     name, closing, rest = stat.partition(b"(")[2].rpartition(b")")
     fields = rest.split()
@@ -102,7 +103,7 @@ def _look(pid: int) -> _Seen | None:
     numbers = [int(number) for number in lines.get(b"NSpid", b"").split()]
     if not all(numbers):  # it has been waited for just now, and has lost them
         return None
-    command = _read(f"/proc/{pid}/cmdline", _COMMAND).rstrip(b"\0").replace(b"\0", b" ")
+    command = read_beginning(f"/proc/{pid}/cmdline", _COMMAND).rstrip(b"\0").replace(b"\0", b" ")
     return _Seen(
         pid,
         numbers or [pid],
@@ -124,7 +125,7 @@ def _id_map(pid: int) -> list[tuple[int, int, int]]:
         pass  # of another user, hence in a namespace of its own
     except OSError:
         return everything
-    lines = (line.split() for line in _read(f"/proc/{pid}/uid_map").splitlines())
+    lines = (line.split() for line in read_beginning(f"/proc/{pid}/uid_map").splitlines())
     return [(int(line[0]), int(line[1]), int(line[2])) for line in lines if len(line) == 3]
 
 
@@ -133,23 +134,6 @@ def _inner(uid: int, ids: list[tuple[int, int, int]]) -> int:
         if outside <= uid < outside + length:
             return inside + uid - outside
     return _OVERFLOW
-
-
-def _read(path: str, bound: int = _BOUND) -> bytes:
-    """Read the beginning of a file of /proc; empty where its process is gone."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    data = b""
-    try:
-        while len(data) < bound and (part := os.read(fd, bound - len(data))):
-            data += part
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
-    return data
 
 
 def _shown(text: bytes) -> str:

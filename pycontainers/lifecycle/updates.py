@@ -9,7 +9,8 @@ from pycontainers.kernel.cgroups.base import Limits
 if TYPE_CHECKING:
     from pycontainers.lifecycle.options import Options
 
-_TAKEN_AWAY: Final = {"cpus": 0.0, "cpu_shares": 0, "cpuset": "", "pids": -1, "io_weight": 0}
+_TAKEN_AWAY: Final = {"memory_reservation": -1, "cpus": 0.0, "cpu_shares": 0, "cpuset": "",
+                      "pids": -1, "io_weight": 0}  # fmt: skip
 
 
 def changed_limits(before: Options, after: Options) -> Limits:

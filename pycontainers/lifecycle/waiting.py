@@ -6,13 +6,10 @@ import contextlib
 import os
 import select
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pycontainers.errors import KernelError
 from pycontainers.kernel.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, Watch
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _SAFETY: Final = 1.0  # seconds; a watch's queue may overflow
 _WITHOUT_WATCH: Final = 0.1
@@ -28,31 +25,21 @@ class Waiter:
         self._guard = threading.RLock()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._watch: Watch | None = None
-        self._seen: set[int] = set()
         with contextlib.suppress(KernelError):
             self._watch = Watch()
             self._watch.add(directory, IN_MODIFY | IN_CREATE | IN_MOVED_TO)
             return
         self._stop_watching()
 
-    def wait(self, fds: Sequence[int] = (), timeout: float = _SAFETY) -> None:
-        """Return after a change, a `wake`, `timeout` seconds, or when one of `fds` is readable.
-
-        A descriptor that was readable before is looked at again only after a pause.
-        """
+    def wait(self, timeout: float) -> None:
+        """Return after a change, a `wake`, `timeout` seconds, or a second at the most."""
         poller = select.poll()
         poller.register(self._wake_fd, select.POLLIN)
         if self._watch is None:
             timeout = min(timeout, _WITHOUT_WATCH)
         else:
             poller.register(self._watch, select.POLLIN)
-        for fd in fds:
-            if fd in self._seen:
-                timeout = min(timeout, _WITHOUT_WATCH)
-            else:
-                poller.register(fd, select.POLLIN)
-        ready = {fd for fd, _ in poller.poll(max(0.0, min(timeout, _SAFETY)) * 1000)}
-        self._seen = ready.intersection(fds)
+        poller.poll(max(0.0, min(timeout, _SAFETY)) * 1000)
         if self._watch is not None:
             self._watch.drain()
 

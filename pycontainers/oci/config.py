@@ -6,13 +6,14 @@ that Docker adds (Healthcheck, Shell, OnBuild).  Others stay in `unknown`.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
+from pycontainers.errors import InvalidArgument
+from pycontainers.oci.digest import Digest
 from pycontainers.oci.fields import (
     INT64_MAX,
     InvalidField,
@@ -28,16 +29,14 @@ from pycontainers.oci.fields import (
     text,
     text_map,
     texts,
+    tupled,
     whole,
 )
+from pycontainers.oci.platform import Platform
 
-MEDIA_TYPE: Final = "application/vnd.oci.image.config.v1+json"
-
-_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _TIME: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _PORT: Final = re.compile(r"\d{1,5}(-\d{1,5})?(/[a-z]+)?", re.ASCII)
 _duration: Final = whole(0, INT64_MAX)
 
@@ -51,8 +50,10 @@ def _time(_: object, field: attrs.Attribute[Any], value: str) -> None:
 def _digests(_: object, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
     texts(_, field, value)
     for index, item in enumerate(value):
-        if not _DIGEST.fullmatch(item):
-            raise InvalidField(f"{field.name}[{index}]", f"{shown(item)} is not a digest")
+        try:
+            Digest.parse(item)
+        except InvalidArgument as error:
+            raise InvalidField(f"{field.name}[{index}]", str(error.args[0])) from None
 
 
 def _ports(_: object, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
@@ -60,16 +61,6 @@ def _ports(_: object, field: attrs.Attribute[Any], value: tuple[str, ...]) -> No
     for index, item in enumerate(value):
         if not _PORT.fullmatch(item):
             raise InvalidField(f"{field.name}[{index}]", f"{shown(item)} is not a port as 80/tcp")
-
-
-def _tuple(value: Iterable[str]) -> tuple[str, ...]:
-    # Lists are what people write by hand; anything else is for the check to refuse.
-    return tuple(value) if type(value) is list else value  # type: ignore[return-value]
-
-
-def _architecture() -> str:
-    machine = os.uname().machine
-    return _ARCHITECTURES.get(machine, machine)
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +71,7 @@ class Healthcheck:
     """
 
     test: tuple[str, ...] = attrs.field(
-        default=(), converter=_tuple, validator=texts, metadata=place("Test")
+        default=(), converter=tupled, validator=texts, metadata=place("Test")
     )
     interval: int = attrs.field(default=0, validator=_duration, metadata=place("Interval"))
     timeout: int = attrs.field(default=0, validator=_duration, metadata=place("Timeout"))
@@ -101,7 +92,7 @@ class RootFS:
     )
     diff_ids: tuple[str, ...] = attrs.field(
         default=(),
-        converter=_tuple,
+        converter=tupled,
         validator=_digests,
         metadata=place("diff_ids", always=True),
     )
@@ -133,34 +124,36 @@ class ImageConfig:
     created: str = attrs.field(default="", validator=_time)
     author: str = attrs.field(default="", validator=text)
     architecture: str = attrs.field(
-        factory=_architecture, validator=some_text, metadata=place(always=True)
+        factory=lambda: Platform.host().architecture,
+        validator=some_text,
+        metadata=place(always=True),
     )
     variant: str = attrs.field(default="", validator=text)
     os: str = attrs.field(default="linux", validator=some_text, metadata=place(always=True))
     os_version: str = attrs.field(default="", validator=text, metadata=place("os.version"))
     os_features: tuple[str, ...] = attrs.field(
-        default=(), converter=_tuple, validator=texts, metadata=place("os.features")
+        default=(), converter=tupled, validator=texts, metadata=place("os.features")
     )
 
     user: str = attrs.field(default="", validator=text, metadata=place("config", "User"))
     exposed_ports: tuple[str, ...] = attrs.field(
         default=(),
-        converter=_tuple,
+        converter=tupled,
         validator=_ports,
         metadata=place("config", "ExposedPorts", keys=True),
     )
     env: tuple[str, ...] = attrs.field(
-        default=(), converter=_tuple, validator=texts, metadata=place("config", "Env")
+        default=(), converter=tupled, validator=texts, metadata=place("config", "Env")
     )
     entrypoint: tuple[str, ...] = attrs.field(
-        default=(), converter=_tuple, validator=texts, metadata=place("config", "Entrypoint")
+        default=(), converter=tupled, validator=texts, metadata=place("config", "Entrypoint")
     )
     cmd: tuple[str, ...] = attrs.field(
-        default=(), converter=_tuple, validator=texts, metadata=place("config", "Cmd")
+        default=(), converter=tupled, validator=texts, metadata=place("config", "Cmd")
     )
     volumes: tuple[str, ...] = attrs.field(
         default=(),
-        converter=_tuple,
+        converter=tupled,
         validator=texts,
         metadata=place("config", "Volumes", keys=True),
     )
@@ -179,10 +172,10 @@ class ImageConfig:
         metadata=place("config", "Healthcheck"),
     )
     shell: tuple[str, ...] = attrs.field(
-        default=(), converter=_tuple, validator=texts, metadata=place("config", "Shell")
+        default=(), converter=tupled, validator=texts, metadata=place("config", "Shell")
     )
     on_build: tuple[str, ...] = attrs.field(
-        default=(), converter=_tuple, validator=texts, metadata=place("config", "OnBuild")
+        default=(), converter=tupled, validator=texts, metadata=place("config", "OnBuild")
     )
 
     rootfs: RootFS = attrs.field(default=RootFS(), validator=a(RootFS), metadata=place(always=True))

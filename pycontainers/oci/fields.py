@@ -63,6 +63,11 @@ def place(*path: str, always: bool = False, keys: bool = False) -> dict[str, obj
     return {"path": path, "always": always, "keys": keys}
 
 
+def tupled(value: Any) -> Any:
+    """Give a list, which people write by hand, as a tuple; all else is for the check to refuse."""
+    return tuple(value) if type(value) is list else value
+
+
 def kind(value: object) -> str:
     """Name the kind of a value in JSON's words.
 

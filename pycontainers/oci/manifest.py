@@ -29,6 +29,7 @@ from pycontainers.oci.fields import (
     text,
     text_map,
     texts,
+    tupled,
     whole,
 )
 from pycontainers.oci.platform import Platform
@@ -63,6 +64,8 @@ LAYERS: Final = frozenset(
     }
 )
 REF_NAME: Final = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME: Final = "io.containerd.image.name"
+LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'  # the file oci-layout
 
 MAX_LAYERS: Final = 1024
 _SCHEMA_1: Final = (
@@ -72,10 +75,6 @@ _SCHEMA_1: Final = (
 _GENERIC: Final = ("", "application/json", "text/plain", "application/octet-stream")
 _ATTESTATION: Final = "vnd.docker.reference.type"
 _two: Final = whole(2, 2)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if type(value) is list else value
 
 
 def _base64(instance: object, field: attrs.Attribute[Any], value: str) -> None:
@@ -93,7 +92,7 @@ class Descriptor:
     media_type: str = attrs.field(validator=some_text)
     digest: str = attrs.field(validator=digest_text)
     size: int = attrs.field(validator=whole(0, INT64_MAX))
-    urls: tuple[str, ...] = attrs.field(default=(), converter=_tuple, validator=texts)
+    urls: tuple[str, ...] = attrs.field(default=(), converter=tupled, validator=texts)
     annotations: Mapping[str, str] = attrs.field(factory=dict, validator=text_map, hash=False)
     data: str = attrs.field(default="", validator=_base64)
     platform: Platform | None = attrs.field(default=None, validator=optional(a(Platform)))
@@ -115,7 +114,7 @@ class Manifest:
     artifact_type: str = attrs.field(default="", validator=text)
     config: Descriptor = attrs.field(validator=a(Descriptor))
     layers: tuple[Descriptor, ...] = attrs.field(
-        default=(), converter=_tuple, validator=several(Descriptor), metadata=place(always=True)
+        default=(), converter=tupled, validator=several(Descriptor), metadata=place(always=True)
     )
     subject: Descriptor | None = attrs.field(default=None, validator=optional(a(Descriptor)))
     annotations: Mapping[str, str] = attrs.field(factory=dict, validator=text_map, hash=False)
@@ -130,7 +129,7 @@ class Index:
     media_type: str = attrs.field(default="", validator=text)
     artifact_type: str = attrs.field(default="", validator=text)
     manifests: tuple[Descriptor, ...] = attrs.field(
-        default=(), converter=_tuple, validator=several(Descriptor), metadata=place(always=True)
+        default=(), converter=tupled, validator=several(Descriptor), metadata=place(always=True)
     )
     subject: Descriptor | None = attrs.field(default=None, validator=optional(a(Descriptor)))
     annotations: Mapping[str, str] = attrs.field(factory=dict, validator=text_map, hash=False)

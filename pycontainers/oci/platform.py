@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from pycontainers.errors import InvalidArgument
-from pycontainers.oci.fields import place, plain_map, shown, some_text, text, texts
+from pycontainers.oci.fields import place, plain_map, shown, some_text, text, texts, tupled
 
 _ARCHITECTURES: Final = {
     "x86_64": ("amd64", ""),
@@ -33,10 +33,6 @@ _RUNS: Final = {
 }
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if type(value) is list else value
-
-
 @attrs.frozen(kw_only=True)
 class Platform:
     """An operating system, a processor architecture and its variant, in Go's words.
@@ -49,7 +45,7 @@ class Platform:
     os: str = attrs.field(validator=some_text)
     os_version: str = attrs.field(default="", validator=text, metadata=place("os.version"))
     os_features: tuple[str, ...] = attrs.field(
-        default=(), converter=_tuple, validator=texts, metadata=place("os.features")
+        default=(), converter=tupled, validator=texts, metadata=place("os.features")
     )
     variant: str = attrs.field(default="", validator=text)
     unknown: Mapping[str, object] = attrs.field(factory=dict, validator=plain_map, hash=False)

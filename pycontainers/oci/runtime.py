@@ -71,7 +71,10 @@ class Box:
 
 @attrs.frozen
 class User:
-    """Who a process is: numbers inside the container; `username` is not resolved by others."""
+    """Who a process is: numbers inside the container.
+
+    `username` and `group_names` are not resolved by others.
+    """
 
     uid: int = attrs.field(default=0, validator=_uint32, metadata=place(always=True))
     gid: int = attrs.field(default=0, validator=_uint32, metadata=place(always=True))
@@ -80,6 +83,7 @@ class User:
         default=None, validator=optional(whole(0, 0o7777)), kw_only=True
     )
     username: str = attrs.field(default="", validator=text, kw_only=True)
+    group_names: tuple[str, ...] = attrs.field(default=(), validator=texts, kw_only=True)
     unknown: Mapping[str, object] = attrs.field(
         factory=dict, validator=plain_map, kw_only=True, hash=False
     )

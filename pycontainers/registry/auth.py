@@ -7,7 +7,6 @@ on https that names a realm on plain http gets no answer at all.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import threading
@@ -146,7 +145,7 @@ class Authenticator:
         known = self._known
         if known is None or known.identity_token is not None:
             raise self.refused()
-        return _basic(known)
+        return f"Basic {known.encoded}"
 
     def refused(self, said: str = "") -> AuthenticationError:
         """Give the error for a registry that lets nobody in who says what we can say."""
@@ -168,7 +167,7 @@ class Authenticator:
         if self._refresh is not None:
             answer = self._exchange(realm, service or "", wanted)
         else:
-            headers = {"Authorization": _basic(self._known)} if self._known else {}
+            headers = {"Authorization": f"Basic {self._known.encoded}"} if self._known else {}
             if self._known:
                 fields.append(("account", self._known.user))
             parts = urlsplit(realm)
@@ -240,8 +239,3 @@ class Authenticator:
 def _same(one: SplitResult, other: SplitResult) -> bool:
     first, second = one.hostname, other.hostname
     return first == second or (is_loopback(first or "") and is_loopback(second or ""))
-
-
-def _basic(credentials: Credentials) -> str:
-    pair = f"{credentials.user}:{credentials.password}".encode()
-    return f"Basic {base64.b64encode(pair).decode()}"

@@ -50,6 +50,11 @@ class Credentials:
                 "credentials: a user has no colon, and neither it nor a password control characters"
             )
 
+    @property
+    def encoded(self) -> str:
+        """User and password as HTTP's Basic scheme and the files have them."""
+        return base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
 
 class CredentialStore:
     """The credentials in and around one data root; `path` is our own file.
@@ -99,8 +104,7 @@ class CredentialStore:
             }
             _run_helper(helper, "store", json.dumps(request))
             return
-        pair = f"{credentials.user}:{credentials.password}".encode()
-        entry = {"auth": base64.b64encode(pair).decode()}
+        entry = {"auth": credentials.encoded}
         if credentials.identity_token:
             entry["identitytoken"] = credentials.identity_token
         with self._changing() as entries:

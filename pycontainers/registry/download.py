@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pycontainers.errors import ImageError, RegistryError
 from pycontainers.registry.addresses import place
 from pycontainers.registry.endpoint import refusal
-from pycontainers.registry.transport import Answer, Broken, Retries
+from pycontainers.registry.transport import Broken, Retries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +35,7 @@ def download(
             headers = {"Range": f"bytes={at}-"} if at else {}
             with endpoint.opened("GET", path, scopes, headers=headers) as stream:
                 if stream.status not in (200, 206):
-                    answer = Answer(
-                        stream.status, stream.headers, stream.whole(1 << 16), stream.url
-                    )
+                    answer = stream.answer(1 << 16)
                     if retries.busy(answer):
                         continue
                     if answer.status == 416:

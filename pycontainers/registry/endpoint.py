@@ -10,21 +10,14 @@ from typing import TYPE_CHECKING
 from pycontainers.errors import AuthenticationError, RegistryError, RegistryUnreachable
 from pycontainers.registry.addresses import is_loopback, origin, place, registry_address
 from pycontainers.registry.auth import Authenticator
-from pycontainers.registry.transport import (
-    ATTEMPTS,
-    Answer,
-    Broken,
-    Retries,
-    Transport,
-    unreachable,
-)
+from pycontainers.registry.transport import ATTEMPTS, Broken, Retries, Transport, unreachable
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
 
     from pycontainers.registry.credentials import Credentials
-    from pycontainers.registry.transport import Body, Stream
+    from pycontainers.registry.transport import Answer, Body, Stream
 
 _ERROR_BODY = 1 << 16
 
@@ -83,17 +76,12 @@ class Endpoint:
         Gives the answer, whatever its status is but 401.  Raises AuthenticationError,
         RegistryUnreachable, RateLimited, RegistryError.
         """
-        retries = Retries(self.transport.cancelled, self.attempts)
-        while True:
-            try:
-                with self.opened(method, path, scopes, headers=headers, body=body) as stream:
-                    data = b"" if method == "HEAD" else stream.whole(limit)
-                    answer = Answer(stream.status, stream.headers, data, stream.url)
-            except Broken as error:
-                retries.broken(method, self.url(path), error)
-                continue
-            if not retries.busy(answer):
-                return answer
+        return Retries(self.transport.cancelled, self.attempts).answer(
+            method,
+            self.url(path),
+            limit,
+            lambda: self.opened(method, path, scopes, headers=headers, body=body),
+        )
 
     @contextmanager
     def opened(

@@ -19,6 +19,7 @@ from pycontainers.errors import (
     RegistryError,
     RegistryUnreachable,
 )
+from pycontainers.kernel.closing import Closing
 from pycontainers.oci.digest import Digest
 from pycontainers.oci.manifest import INDEXES, MANIFESTS
 from pycontainers.oci.reference import Reference
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from pycontainers.registry.transport import Answer
 
-LARGEST_MANIFEST: Final = 4 << 20
+_LARGEST_MANIFEST: Final = 4 << 20
 _LARGEST_PAGE: Final = 4 << 20
 _MOST_PAGES: Final = 2000
 _PAGE: Final = 1000
@@ -54,7 +55,7 @@ class Fetched:
     digest: str
 
 
-class Repository:
+class Repository(Closing):
     """One repository of a registry; any number of threads may use it at once.
 
     `registry` is host[:port][/path], or the same with http:// or https:// before it.
@@ -116,12 +117,6 @@ class Repository:
     def __repr__(self) -> str:
         return f"<Repository {self.registry}/{self.name}>"
 
-    def __enter__(self) -> Repository:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close the connections that no thread is using."""
         for endpoint in (self._registry, *self._mirrors):
@@ -140,10 +135,6 @@ class Repository:
         path = self._manifest_path(reference)
         return self._first(lambda endpoint: self._fetch(endpoint, path, reference))
 
-    def has_manifest(self, reference: str) -> bool:
-        """Tell whether the registry (not a mirror) has a manifest with that tag or digest."""
-        return self._has(self._manifest_path(reference))
-
     def blob(self, digest: str, size: int, offset: int = 0) -> Iterator[bytes]:
         """Give a blob piece by piece from byte `offset` on; broken transfers are gone on with.
 
@@ -157,7 +148,11 @@ class Repository:
 
     def has_blob(self, digest: str) -> bool:
         """Tell whether the registry (not a mirror) has a blob in this repository."""
-        return self._has(f"{self.name}/blobs/{Digest.parse(digest)}")
+        path = f"{self.name}/blobs/{Digest.parse(digest)}"
+        answer = self._registry.request("HEAD", path, self._pull)
+        if answer.status not in (200, 404):
+            raise refusal(f"look for {path}", answer)
+        return answer.status == 200
 
     def mount_blob(self, digest: str, from_repository: str) -> bool:
         """Have the registry take over a blob from another of its repositories.
@@ -224,12 +219,6 @@ class Repository:
                 break
         raise RegistryError(f"{place(answer.url)} lists tags without an end")
 
-    def _has(self, path: str) -> bool:
-        answer = self._registry.request("HEAD", path, self._pull, headers=_ACCEPT)
-        if answer.status not in (200, 404):
-            raise refusal(f"look for {path}", answer)
-        return answer.status == 200
-
     def _first(self, ask: Callable[[Endpoint], T]) -> T:
         """Give what the first mirror answers that can, or else the registry."""
         for mirror in list(self._mirrors):
@@ -259,7 +248,7 @@ class Repository:
             self._mirrors = [one for one in self._mirrors if one is not mirror]
 
     def _fetch(self, endpoint: Endpoint, path: str, reference: str) -> Fetched:
-        answer = endpoint.request("GET", path, self._pull, headers=_ACCEPT, limit=LARGEST_MANIFEST)
+        answer = endpoint.request("GET", path, self._pull, headers=_ACCEPT, limit=_LARGEST_MANIFEST)
         if answer.status == 404:
             raise ImageNotFound(
                 f"{endpoint.registry} has no {self.name}{_mark(reference)}{reference}"

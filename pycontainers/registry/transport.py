@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Generator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -104,6 +104,10 @@ class Stream:
                 )
         return b"".join(pieces)[:limit]
 
+    def answer(self, limit: int) -> Answer:
+        """Give the whole answer; raises what `whole` raises."""
+        return Answer(self.status, self.headers, self.whole(limit), self.url)
+
     def close(self) -> None:
         """End it; a body that was not read to its end takes its connection along."""
         self._response.close()
@@ -119,7 +123,28 @@ class Retries:
         self._left = attempts
         self._patience = PATIENCE
 
-    def busy(self, answer: Answer | Stream) -> bool:
+    def answer(
+        self,
+        method: str,
+        url: str,
+        limit: int,
+        opened: Callable[[], AbstractContextManager[Stream]],
+    ) -> Answer:
+        """Make attempts of a request, each by `opened`, until one has an answer to be taken.
+
+        Raises RegistryUnreachable, RateLimited, RegistryError.
+        """
+        while True:
+            try:
+                with opened() as stream:
+                    answer = stream.answer(limit)
+            except Broken as error:
+                self.broken(method, url, error)
+                continue
+            if not self.busy(answer):
+                return answer
+
+    def busy(self, answer: Answer) -> bool:
         """Wait where an answer asks for that; False where it is to be taken as it is.
 
         Raises RateLimited or RegistryUnreachable when the wait would be too long.
@@ -191,23 +216,14 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         limit: int = 1 << 20,
-        attempts: int = ATTEMPTS,
     ) -> Answer:
         """Make a request and give its answer with at most `limit` bytes, whatever its status is.
 
         Raises RegistryUnreachable, RateLimited, RegistryError.
         """
-        retries = Retries(self.cancelled, attempts)
-        while True:
-            try:
-                with self.opened(method, url, headers=headers, body=body) as stream:
-                    data = b"" if method == "HEAD" else stream.whole(limit)
-                    answer = Answer(stream.status, stream.headers, data, stream.url)
-            except Broken as error:
-                retries.broken(method, url, error)
-                continue
-            if not retries.busy(answer):
-                return answer
+        return Retries(self.cancelled).answer(
+            method, url, limit, lambda: self.opened(method, url, headers=headers, body=body)
+        )
 
     @contextmanager
     def opened(
@@ -389,7 +405,7 @@ def _cause(error: BaseException) -> BaseException:
         error = inner
 
 
-def _retry_after(answer: Answer | Stream) -> float | None:
+def _retry_after(answer: Answer) -> float | None:
     text = answer.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)
@@ -399,7 +415,7 @@ def _retry_after(answer: Answer | Stream) -> float | None:
         return None
 
 
-def _limited(answer: Answer | Stream, wait: float | None) -> RegistryError:
+def _limited(answer: Answer, wait: float | None) -> RegistryError:
     told = "later" if wait is None else f"in {wait:.0f} s"
     if answer.status != 429:
         return RegistryUnreachable(

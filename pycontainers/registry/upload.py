@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, BinaryIO
 from pycontainers.errors import ImageError, PyContainersError, RegistryError, StoreError
 from pycontainers.registry.addresses import followed
 from pycontainers.registry.endpoint import refusal
-from pycontainers.registry.transport import Answer, Broken, Retries
+from pycontainers.registry.transport import Broken, Retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from pycontainers.registry.endpoint import Endpoint
+    from pycontainers.registry.transport import Answer
 
 _PIECE = 1 << 20
 _CHUNK = 8 << 20
@@ -104,9 +105,7 @@ class Upload:
                     headers={**_OCTETS, "Content-Range": f"{at}-{at + len(chunk) - 1}"},
                     body=chunk,
                 ) as patched:
-                    answer = Answer(
-                        patched.status, patched.headers, patched.whole(_PIECE), patched.url
-                    )
+                    answer = patched.answer(_PIECE)
                 if answer.status not in (202, 204):
                     return answer
                 at += len(chunk)
@@ -119,7 +118,7 @@ class Upload:
         self, url: str, headers: dict[str, str], body: Callable[[], Generator[bytes]] | None
     ) -> Answer:
         with self._endpoint.opened("PUT", url, self._scopes, headers=headers, body=body) as stream:
-            return Answer(stream.status, stream.headers, stream.whole(_PIECE), stream.url)
+            return stream.answer(_PIECE)
 
     def _finished(self, session: str) -> str:
         return f"{session}{'&' if '?' in session else '?'}digest={self._digest}"

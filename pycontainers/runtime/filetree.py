@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPENED: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_FORMATS: Final = {tar.CHAR: stat.S_IFCHR, tar.BLOCK_DEVICE: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
 _SET_IDS: Final = 0o6000
 # What a name that is changed at this moment gives.
 _CHANGED: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
@@ -207,7 +206,7 @@ class Extraction:
         if not entry.path:
             if top and entry.kind == tar.DIRECTORY:
                 self._keep(entry)
-            source.skip(entry.size + -entry.size % tar.BLOCK)
+            source.pass_over(entry)
             return
         self._enter(entry.path[:-1])
         name = entry.path[-1]
@@ -258,14 +257,7 @@ class Extraction:
         mode, uid, gid, mtime_ns = self._facts(entry)
         fd = self._made(lambda: os.open(name, _CREATE, mode & 0o777, dir_fd=self._parent), name)
         try:
-            if entry.segments is None:
-                source.copy(fd, entry.size)
-            else:
-                for offset, length in entry.segments:
-                    os.lseek(fd, offset, os.SEEK_SET)
-                    source.copy(fd, length)
-                os.ftruncate(fd, entry.length)
-            source.skip(-entry.size % tar.BLOCK)
+            source.content(entry, fd)
             if uid > 0 or gid > 0 or (uid == 0 and self._inherited_group):
                 os.fchown(fd, uid, gid)
             # Mostly the file has been made with it: each change costs as much as a small write.
@@ -338,12 +330,9 @@ class Extraction:
             if len(self.passed_over) < 10:
                 self.passed_over.append(entry.name())
             return
-        major, minor = entry.device
-        if not 0 <= major < 1 << 12 or not 0 <= minor < 1 << 20:
-            raise ImageError(f"the archive has a device {entry.name()!r} of {major}:{minor}")
-        if self._rules.layer and entry.kind == tar.CHAR and not major and not minor:
+        kind, device = entry.node()
+        if self._rules.layer and entry.kind == tar.CHAR and not device:
             raise ImageError(f"the archive has a device {entry.name()!r} of 0:0, a whiteout")
-        kind, device = _FORMATS[entry.kind], os.makedev(major, minor)
         self._made(lambda: os.mknod(name, mode | kind, device, dir_fd=self._parent), name)
         self._attributes(entry, name)
 

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
     from pycontainers.kernel.netlink import Message, Netlink
 
-__all__ = ["admit", "change", "publish", "redirect_flows", "unpublish", "unpublish_all", "withdraw"]
+__all__ = [
+    "admit",
+    "by_version",
+    "change",
+    "publish",
+    "redirect_flows",
+    "unpublish",
+    "unpublish_all",
+    "withdraw",
+]
 
 # Where sets or rules change, so must these names: processes of several versions share a machine.
 ROUTED: Final = nftables.Table(nftables.INET, "pycontainers")
@@ -43,7 +52,7 @@ def admit(veth: str, mac: str, addresses: Sequence[str], priority: int | None) -
     one.  There already is fine.
     """
     messages: list[Message] = []
-    for version, texts in _by_version(addresses):
+    for version, texts in by_version(addresses):
         bound = [(_bound(veth, mac, text), b"") for text in texts]
         messages.append(nftables.add_elements(BRIDGED, BOUND[version], bound))
         if priority is not None:
@@ -56,7 +65,7 @@ def admit(veth: str, mac: str, addresses: Sequence[str], priority: int | None) -
 def withdraw(veth: str, mac: str, addresses: Sequence[str], priority: int | None) -> list[Message]:
     """Undo `admit`, so that nothing comes through the cable; missing is fine."""
     messages: list[Message] = []
-    for version, texts in _by_version(addresses):
+    for version, texts in by_version(addresses):
         bound = [_bound(veth, mac, text) for text in texts]
         messages.append(nftables.destroy_elements(BRIDGED, BOUND[version], bound))
         if priority is not None:
@@ -98,7 +107,7 @@ def unpublish_all(netlink: Netlink, addresses: Sequence[str]) -> None:
         since = nftables.generation(netlink)
         messages = [
             nftables.delete_elements(ROUTED, name, keys)
-            for version, texts in _by_version(addresses)
+            for version, texts in by_version(addresses)
             for name in (PUBLISHED[version], PUBLISHED_ANY[version])
             if (keys := _leading_to(netlink, name, texts))
         ]
@@ -162,8 +171,8 @@ def _bound(veth: str, mac: str, text: str) -> bytes:
     return interface(veth) + ethernet(mac) + address(text)
 
 
-def _by_version(addresses: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """Give the addresses of each version of IP of which there are any."""
+def by_version(addresses: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """Give the addresses, or subnets, of each version of IP of which there are any."""
     sorted_out = (
         (4, [text for text in addresses if ":" not in text]),
         (6, [text for text in addresses if ":" in text]),

@@ -73,7 +73,8 @@ class Health:
         os.set_blocking(self._reading, False)
         null_fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         fds = [theirs.fileno(), null_fd, writing, writing, *self._supervisor.given]
-        request = {"steps": self._asked["steps"], "stdio": 3, "tree": f"health-{self._number}"}
+        asked = {name: self._asked[name] for name in ("steps", "oom_score")}
+        request = {**asked, "stdio": 3, "tree": f"health-{self._number}"}
         try:
             self._check = self._supervisor.program.execute(request, fds, self._ended)
         except OSError as error:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, assert_never
 from pycontainers.errors import KernelError
 from pycontainers.kernel import capabilities, namespaces, paths, processes, seccomp, sockets
 from pycontainers.runtime import plan, rootfs, users
+from pycontainers.runtime.framing import ReplaceRoot
 from pycontainers.runtime.plan import (
     AttachTree,
     BecomeRoot,
@@ -46,11 +47,13 @@ from pycontainers.runtime.plan import (
     RaiseLoopback,
     Reap,
     SetCapabilities,
+    SetDomainname,
     SetHostname,
     TakeMounts,
     TakeTrees,
     WriteSysctls,
 )
+from pycontainers.runtime.wiring import AwaitNetwork
 
 if TYPE_CHECKING:
     from pycontainers.runtime.plan import Step
@@ -172,6 +175,8 @@ def perform(step: Step, init: Init) -> None:
             processes.new_session_keyring()
         case SetHostname():
             socket.sethostname(step.name)
+        case SetDomainname():
+            namespaces.set_domainname(step.name)
         case OpenKernelFilesystems():
             init.proc_fd = rootfs.open_proc()
             if step.sysfs:
@@ -182,8 +187,12 @@ def perform(step: Step, init: Init) -> None:
             _take_mounts(init)
         case TakeTrees():
             init.tree_fds = _receive_mounts(init)
+        case AwaitNetwork():
+            _receive_mounts(init)
         case EnterRoot():
             init.slash_fd = rootfs.enter(init.root_fd)
+        case ReplaceRoot():
+            init.slash_fd = rootfs.replace(init.tree_fds[0])
         case MountKernelFilesystems():
             rootfs.attach_kernel_filesystem(init.proc_fd, init.slash_fd, "/proc")
             if init.sys_fd >= 0:
@@ -220,6 +229,13 @@ def perform(step: Step, init: Init) -> None:
             _execute(step, init)
         case _:
             assert_never(step)
+
+
+def settle() -> None:
+    """Be the root of new user and network namespaces, in which others will be born."""
+    _become_root()
+    processes.die_with_parent()  # the change of ids has taken it back
+    namespaces.bring_loopback_up()
 
 
 def _become_root() -> None:
@@ -272,11 +288,13 @@ def _open_terminal(step: OpenTerminal, init: Init) -> None:
 
 
 def _become_user(step: BecomeUser, init: Init) -> None:
-    uid, gid, groups = 0, 0, step.groups
+    uid, gid, groups = 0, 0, users.group_numbers(init.slash_fd, step.groups)
     if step.user not in ("", "0", "root", "0:0", "root:root"):
         found = users.look_up(init.slash_fd, step.user)
         uid, gid, init.home = found.uid, found.gid, found.home
         groups = sorted({gid, *groups, *found.groups})
+    elif groups:
+        groups = sorted({gid, *groups})
     if os.isatty(0):
         os.fchown(0, uid, -1)
     # Kept over the change of user, so that the next step can choose; execve drops them for others

@@ -16,27 +16,30 @@ _STAGE: Final = "/tmp"  # any directory does: it is covered in a mount namespace
 _OPTIONS: Final = [("index", "off"), ("metacopy", "off"), ("redirect_dir", "off")]
 
 
-def overlay(layers: list[int], upper: int | None, attributes: int, *, detached: bool) -> int:
-    """Mount an overlay of detached mounts, topmost layer first; `upper` holds upper and work.
+def overlay(
+    layers: list[tuple[int, str]], upper: int | None, attributes: int, *, detached: bool
+) -> int:
+    """Mount an overlay of directories in detached mounts, topmost layer first.
 
-    Without `upper`, which takes two layers or more, it can't be written to.  `detached` tells
-    whether this kernel takes such layers as they are.
+    Each is a mount and a name in it; `upper` is a mount that holds upper and work.  Without
+    `upper`, which takes two layers or more, it can't be written to.  `detached` tells whether this
+    kernel takes such layers as they are.
     """
     if detached:
         return _overlay_of_detached(layers, upper, attributes)
     return _overlay_of_staged(layers, upper, attributes)
 
 
-def _overlay_of_detached(layers: list[int], upper: int | None, attributes: int) -> int:
-    options = [("lowerdir+", f"/proc/self/fd/{fd}") for fd in layers]
+def _overlay_of_detached(layers: list[tuple[int, str]], upper: int | None, attributes: int) -> int:
+    options = [("lowerdir+", f"/proc/self/fd/{fd}/{name}") for fd, name in layers]
     if upper is not None:
         options.append(("upperdir", f"/proc/self/fd/{upper}/upper"))
         options.append(("workdir", f"/proc/self/fd/{upper}/work"))
     return mounts.new_mount("overlay", options + _OPTIONS, attributes=attributes)
 
 
-def _overlay_of_staged(layers: list[int], upper: int | None, attributes: int) -> int:
-    """Mount an overlay on kernels before 6.15, which take attached layers only.
+def _overlay_of_staged(layers: list[tuple[int, str]], upper: int | None, attributes: int) -> int:
+    """Mount an overlay on kernels before 6.15, which take attached layers only: whole mounts.
 
     They are attached for a moment beneath one tmpfs; short relative names keep many layers within
     the one page of options that mount(2) takes.
@@ -46,7 +49,7 @@ def _overlay_of_staged(layers: list[int], upper: int | None, attributes: int) ->
         os.chdir(_STAGE)
         names = [str(index) for index in range(len(layers))]
         changes = [] if upper is None else [("changes", upper)]
-        for name, fd in [*zip(names, layers, strict=True), *changes]:
+        for name, fd in [*zip(names, (fd for fd, _ in layers), strict=True), *changes]:
             os.mkdir(name)
             mounts.attach(fd, name)
         os.mkdir("merged")

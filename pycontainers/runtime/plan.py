@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, get_args
 
+from pycontainers.runtime.framing import MountFrame, ReplaceRoot
 from pycontainers.runtime.mounting import Tree
-from pycontainers.runtime.wiring import ConnectBridge, MountSysfs, Publish
+from pycontainers.runtime.wiring import AwaitNetwork, ConnectBridge, MountSysfs, Publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,11 +57,23 @@ class SetLimit(NamedTuple):
         return f"limit {self.name} to {self.soft}:{self.hard}"
 
 
+class SetOomScore(NamedTuple):
+    """Set from outside how readily the kernel kills init for lack of memory, -1000 to 1000."""
+
+    score: int
+
+    def __str__(self) -> str:
+        return f"set the OOM score adjustment to {self.score}"
+
+
+OWN: Final = "own"
+
+
 class MountRoot(NamedTuple):
     """Mount the root file system: an overlay of `lower` (topmost first) and an upper directory.
 
-    `upper` is a directory with `upper` and `work` in it; None takes a tmpfs of at most `size`
-    bytes.
+    `upper` is a directory with `upper` and `work` in it, OWN the container's, where these are
+    made if they are missing; None takes a tmpfs of at most `size` bytes.
     """
 
     lower: list[str]
@@ -70,7 +83,7 @@ class MountRoot(NamedTuple):
     attributes: int
 
     def __str__(self) -> str:
-        upper = self.upper or "memory"
+        upper = "the container's directory" if self.upper == OWN else self.upper or "memory"
         mapped = " through idmapped mounts" if self.idmapped else ""
         return f"overlay {' over '.join(self.lower)} with changes to {upper}{mapped}"
 
@@ -139,6 +152,15 @@ class SetHostname(NamedTuple):
 
     def __str__(self) -> str:
         return f"name the host {self.name}"
+
+
+class SetDomainname(NamedTuple):
+    """Set the domain name of the UTS namespace."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"name the domain {self.name}"
 
 
 class OpenKernelFilesystems(NamedTuple):
@@ -267,14 +289,15 @@ class BecomeUser(NamedTuple):
     """Take the user, group and groups that the program runs as.
 
     `user` is Docker's `user[:group]`, names or numbers; names are looked up in the container's own
-    /etc/passwd and /etc/group.  `groups` are further group numbers.
+    /etc/passwd and /etc/group.  `groups` are further groups, numbers or names.
     """
 
     user: str
-    groups: list[int]
+    groups: list[int | str]
 
     def __str__(self) -> str:
-        return f"become user {self.user or '0'}"
+        further = f" with the groups {' '.join(map(str, self.groups))}" if self.groups else ""
+        return f"become user {self.user or '0'}{further}"
 
 
 class EnterDirectory(NamedTuple):
@@ -335,9 +358,9 @@ class Execute(NamedTuple):
 
 
 Root: TypeAlias = MountRoot | MountDirectory
-BirthStep: TypeAlias = MapIds | MakeCgroup | MakeDev | Root | Tree | MountSysfs
+BirthStep: TypeAlias = MapIds | MakeCgroup | MakeDev | MountFrame | Root | Tree | MountSysfs
 Wire: TypeAlias = ConnectBridge | Publish
-Beside: TypeAlias = MakeCgroup | Wire | SetLimit | Root | Tree | MountSysfs
+Beside: TypeAlias = MakeCgroup | Wire | SetLimit | SetOomScore | Root | Tree | MountSysfs
 Step: TypeAlias = (
     JoinCgroup
     | JoinNamespaces
@@ -345,11 +368,14 @@ Step: TypeAlias = (
     | RaiseLoopback
     | NewSession
     | SetHostname
+    | SetDomainname
     | OpenKernelFilesystems
     | BecomeRoot
     | TakeMounts
     | TakeTrees
+    | AwaitNetwork
     | EnterRoot
+    | ReplaceRoot
     | MountKernelFilesystems
     | MountNew
     | AttachTree
@@ -376,21 +402,24 @@ class Birth(NamedTuple):
 
     `namespaces` it is born into, what the launcher does for it, and what its init does at once.
     The launcher keeps one such container spare, so that a start like the last one finds this done.
+    With a `home` (runtime/home.py) it has the ids and the network of that.
     """
 
     namespaces: list[str]
     launcher: list[BirthStep]
     init: list[Step]
+    home: str = ""
 
     def packed(self) -> str:
         """Give it as text: births with the same text are the same."""
-        return json.dumps([self.namespaces, *([*map(pack, part)] for part in self[1:])])
+        launcher, init = map(pack, self.launcher), map(pack, self.init)
+        return json.dumps([self.namespaces, [*launcher], [*init], self.home])
 
     @classmethod
     def unpack(cls, packed: str) -> Birth:
         """Make it again from `packed()`."""
-        names, launcher, init = json.loads(packed)
-        return cls(names, [*map(unpack, launcher)], [*map(unpack, init)])
+        names, launcher, init, home = json.loads(packed)
+        return cls(names, [*map(unpack, launcher)], [*map(unpack, init)], home)
 
 
 class Plan(NamedTuple):
@@ -412,14 +441,10 @@ class Plan(NamedTuple):
     def lines(self) -> Iterable[tuple[str, AnyStep | str]]:
         """Give (who does it, step); the birth itself is a string."""
         yield "launcher", f"clone3 into new namespaces: {' '.join(self.birth.namespaces)}"
-        for born in self.birth.launcher:
-            yield "launcher", born
-        for early in self.birth.init:
-            yield "init", early
-        for beside in self.beside:
-            yield "launcher", beside
-        for step in self.steps:
-            yield "init", step
+        yield from (("launcher", step) for step in self.birth.launcher)
+        yield from (("init", step) for step in self.birth.init)
+        yield from (("launcher", step) for step in self.beside)
+        yield from (("init", step) for step in self.steps)
 
     def plain(self) -> dict[str, Any]:
         """Give the plan as JSON-able values."""

@@ -21,16 +21,19 @@ from pycontainers.kernel.cgroups import base
 from pycontainers.kernel.cgroups.plain import from_plain
 from pycontainers.kernel.namespaces import IdMap
 from pycontainers.runtime import trees
+from pycontainers.runtime.framing import MountFrame
 from pycontainers.runtime.mounting import CloneTree, MountImage, MountSecret, MountVolume
 from pycontainers.runtime.network import Wires
 from pycontainers.runtime.overlay import overlay
 from pycontainers.runtime.plan import (
+    OWN,
     MakeCgroup,
     MakeDev,
     MapIds,
     MountDirectory,
     MountRoot,
     SetLimit,
+    SetOomScore,
 )
 from pycontainers.runtime.ranges import RANGE, IdRanges
 from pycontainers.runtime.wiring import ConnectBridge, MountSysfs, Publish
@@ -69,11 +72,13 @@ class Newborn:
         place: dict[str, Any] | None,
         *,
         detached_layers: bool,
+        changes: str = "",
     ) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.birth = birth
         self.place = place
+        self.changes = changes
         self.detached_layers = detached_layers
         self.cgroup: Cgroup | None = None
         self.passed_over = 0
@@ -104,6 +109,11 @@ class Newborn:
         self.userns_fd = namespaces.open_namespace(self.pid, "user")
         self.first_uid, self.first_gid = uids[0].outside, gids[0].outside
         self._ids = uids, gids
+
+    def live_in(self, home: Newborn) -> None:
+        """Have the ids of a home, in whose user namespace this one was born."""
+        self.userns_fd = os.dup(home.userns_fd)
+        self.first_uid, self.first_gid, self._ids = home.first_uid, home.first_gid, home._ids
 
     def announce(self) -> None:
         """Tell init that its ids are mapped, and which cgroup to join if that is made already."""
@@ -152,6 +162,10 @@ class Newborn:
             sockets.send(self._ready, {}, tuple(made))
             self._close_mounts()
 
+    def connected(self) -> None:
+        """Tell init that its network is there."""
+        sockets.send(self._ready, {})
+
     def serves(self, birth: str, place: dict[str, Any] | None) -> bool:
         """Whether this spare is what a birth for that cgroup would make now.
 
@@ -165,6 +179,14 @@ class Newborn:
             self._ready.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
             return False  # it failed
         return all(_identity(path) == identity for path, identity in self._shown.items())
+
+    def settle(self, directory: str) -> None:
+        """Have its changes in a container's directory, which has none; raises OSError."""
+        if self.changes:
+            for name in ("upper", "work"):
+                os.rename(f"{self.changes}/{name}", f"{directory}/{name}")
+            os.rmdir(self.changes)
+            self.changes = directory
 
     def dismiss(self) -> None:
         """Kill a newborn that will not be used."""
@@ -205,8 +227,18 @@ class Newborn:
             self._root_fd = trees.clone(step.path, step.attributes, userns_fd, recursive=True)
         else:
             self._shown |= {path: _identity(path) for path in step.lower}
+            if step.upper == OWN:
+                step = step._replace(upper=self.changes)
+                _make_layout(self.changes)
             with _owner(self):
                 self._root_fd = _mount_root(step, self)
+
+    def make_frame(self) -> None:
+        """Make what is init's root until the real one is there."""
+        with _owner(self):
+            self._root_fd = mounts.new_mount("tmpfs", [("mode", "0755"), ("size", "4k")])
+            for name in ("proc", "sys", "dev"):
+                os.mkdir(name, 0o755, dir_fd=self._root_fd)
 
     def add_tree(self, step: Tree) -> None:
         """Make a mount that init will attach."""
@@ -254,6 +286,8 @@ def bring_up(step: BirthStep, born: Newborn, ranges: IdRanges) -> None:
             born.map_ids(step, ranges)
         case MakeDev():
             born.make_dev(step)
+        case MountFrame():
+            born.make_frame()
         case MakeCgroup() | MountRoot() | MountDirectory() | MountSysfs():
             perform(step, born)
         case CloneTree() | MountVolume() | MountImage() | MountSecret():
@@ -269,6 +303,8 @@ def perform(step: Beside, born: Newborn) -> None:
             born.make_cgroup(step)
         case SetLimit():
             _set_limit(step, born.pid)
+        case SetOomScore():
+            processes.set_oom_score(born.pid, step.score)
         case MountRoot() | MountDirectory():
             born.mount_root(step)
         case CloneTree() | MountVolume() | MountImage() | MountSecret():
@@ -323,14 +359,16 @@ def _owner(born: Newborn) -> Iterator[None]:
         processes.set_dumpable(False)
 
 
+def _make_layout(changes: str) -> None:
+    for name, mode in (("upper", 0o755), ("work", 0o700)):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(f"{changes}/{name}", mode)
+
+
 def _mount_root(step: MountRoot, born: Newborn) -> int:
     userns_fd = born.userns_fd if step.idmapped else None
     with contextlib.ExitStack() as stack:
-        layers = []
-        for path in step.lower:
-            fd = trees.clone(path, mounts.MOUNT_ATTR_RDONLY, userns_fd, recursive=False)
-            stack.callback(os.close, fd)
-            layers.append(fd)
+        layers = trees.layers(step.lower, userns_fd, stack, detached=born.detached_layers)
         if step.upper is None:
             options = [] if step.size is None else [("size", str(step.size))]
             upper = mounts.new_mount("tmpfs", [("mode", "0755"), *options])

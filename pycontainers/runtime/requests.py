@@ -199,7 +199,8 @@ class Requests:
             supervisor.relay.lead_to(request["reached"])
         start = supervisor.order["start"]
         others = [step for step in start["beside"] if step[0] not in ("ConnectBridge", "Publish")]
-        supervisor.order["start"] = {**start, "beside": [*request["wires"], *others]}
+        supervisor.order["start"] = {**start, "beside": [*others, *request["wires"]]}
+        supervisor.change_uses(request["uses"])
         tell(channel, _DONE)
         return False
 

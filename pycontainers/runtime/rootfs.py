@@ -46,13 +46,27 @@ def enter(root_fd: int) -> int:
     return open_slash()
 
 
+def replace(root_fd: int) -> int:
+    """Make another detached mount the root, with /proc, /sys and /dev as they are, mounts below.
+
+    Gives an open `/`.
+    """
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    kept = [(path, os.open(path, flags)) for path in ("/proc", "/sys", "/dev")]
+    mounts.attach(root_fd, "/")
+    for path, mount_fd in kept:
+        attach_kernel_filesystem(mount_fd, root_fd, path)
+    mounts.pivot_root(root_fd)
+    return open_slash()
+
+
 def open_slash() -> int:
     """Open the root directory as it is now, by which all later paths are resolved."""
     return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def attach_kernel_filesystem(mount_fd: int, slash_fd: int, target: str) -> None:
-    """Attach /proc or /sys at a real directory; a link there would put it elsewhere."""
+    """Attach a mount at a real directory in the root; a link there would put it elsewhere."""
     target_fd = _directory(slash_fd, target)
     try:
         mounts.attach(mount_fd, target_fd)
@@ -68,7 +82,7 @@ def _directory(slash_fd: int, target: str) -> int:
     except KernelError as error:
         if error.errno != errno.ENOENT:
             raise
-    os.mkdir(target, 0o755)
+    os.mkdir(target.lstrip("/"), 0o755, dir_fd=slash_fd)
     return paths.open_in(slash_fd, target, flags, follow=False)
 
 
@@ -124,15 +138,15 @@ def mask(slash_fd: int, hidden: list[str]) -> None:
 
 
 def _hide(null_fd: int, path: str) -> None:
+    if os.path.isdir(path):
+        flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY
+        mounts.mount("tmpfs", path, "tmpfs", flags, "mode=0555,size=4k,nr_inodes=2")
+        return
     cover_fd = mounts.open_tree("", dir_fd=null_fd)
     try:
         mounts.attach(cover_fd, path)
     except KernelError as error:
-        # EINVAL: a file can't be mounted on a directory.
-        if error.errno == errno.EINVAL and os.path.isdir(path):
-            flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY
-            mounts.mount("tmpfs", path, "tmpfs", flags, "mode=0555,size=4k,nr_inodes=2")
-        elif error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise
     finally:
         os.close(cover_fd)

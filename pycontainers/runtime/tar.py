@@ -7,6 +7,7 @@ components before anybody sees it.
 from __future__ import annotations
 
 import os
+import stat
 from typing import Final, NamedTuple
 
 from pycontainers.errors import ImageError
@@ -22,6 +23,7 @@ _UINT32: Final = (1 << 32) - 2
 _INT64: Final = (1 << 63) - 1
 
 FILE, LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO = "0", "1", "2", "3", "4", "5", "6"
+_FORMATS: Final = {CHAR: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 _FILES: Final = (b"0", b"\0", b"7")
 _KINDS: Final = (b"1", b"2", b"3", b"4", b"5", b"6")
 _XATTR: Final = b"SCHILY.xattr."
@@ -49,6 +51,13 @@ class Entry(NamedTuple):
     def name(self) -> str:
         """Give the path for a message."""
         return os.fsdecode(b"/".join(self.path))
+
+    def node(self) -> tuple[int, int]:
+        """Give format and number of a device or pipe for mknod(2); raises ImageError."""
+        major, minor = self.device
+        if not 0 <= major < 1 << 12 or not 0 <= minor < 1 << 20:
+            raise ImageError(f"the archive has a device {self.name()!r} of {major}:{minor}")
+        return _FORMATS[self.kind], os.makedev(major, minor)
 
 
 class Input:
@@ -93,6 +102,21 @@ class Input:
                 if not self._fill():
                     raise ImageError("the archive ends in the middle of an entry")
             size -= written
+
+    def content(self, entry: Entry, target: int) -> None:
+        """Write an entry's content to a file, a sparse one's with its holes."""
+        if entry.segments is None:
+            self.copy(target, entry.size)
+        else:
+            for offset, length in entry.segments:
+                os.lseek(target, offset, os.SEEK_SET)
+                self.copy(target, length)
+            os.ftruncate(target, entry.length)
+        self.skip(-entry.size % BLOCK)
+
+    def pass_over(self, entry: Entry) -> None:
+        """Leave out an entry's content."""
+        self.skip(entry.size + -entry.size % BLOCK)
 
     def skip(self, size: int) -> None:
         """Pass over so many bytes."""

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Final, assert_never
 
 from pycontainers.errors import KernelError
@@ -191,18 +192,37 @@ def _image(step: MountImage, userns_fd: int | None, *, detached: bool) -> int:
 def image(lower: Sequence[str], attributes: int, userns_fd: int | None, *, detached: bool) -> int:
     """Mount the layers of an image, topmost first, so that nothing can be written to them."""
     with contextlib.ExitStack() as stack:
-        layers = []
-        for path in lower:
-            fd = clone(path, mounts.MOUNT_ATTR_RDONLY, userns_fd, recursive=False)
-            stack.callback(os.close, fd)
-            layers.append(fd)
-        if len(layers) == 1:
+        found = layers(lower, userns_fd, stack, detached=detached)
+        if len(found) == 1:
             # One layer alone may hold whiteouts, which only overlay knows, and that takes two.
             empty = mounts.new_mount("tmpfs", [("mode", "0755"), ("size", "4k")])
             stack.callback(os.close, empty)
-            layers.append(empty)
+            found.append((empty, ""))
         attributes |= mounts.MOUNT_ATTR_RDONLY
-        return overlay(layers, None, attributes, detached=detached)
+        return overlay(found, None, attributes, detached=detached)
+
+
+def layers(
+    lower: Sequence[str], userns_fd: int | None, stack: contextlib.ExitStack, *, detached: bool
+) -> list[tuple[int, str]]:
+    """Give the layers of an overlay: for each a detached mount, and the directory's name in it.
+
+    Several that lie in one directory share its mount, where overlay takes detached ones: to let go
+    of each mount costs the kernel a grace period of all processors.
+    """
+    homes = Counter(os.path.dirname(path) for path in lower)
+    opened: dict[str, int] = {}
+    found = []
+    for path in lower:
+        home, name = os.path.split(path)
+        if not detached or homes[home] == 1:
+            home, name = path, ""  # which may be a mount itself, as a directory of the user's
+        if home not in opened:
+            fd = clone(home, mounts.MOUNT_ATTR_RDONLY, userns_fd, recursive=False)
+            stack.callback(os.close, fd)
+            opened[home] = fd
+        found.append((opened[home], name))
+    return found
 
 
 def _secret(step: MountSecret, source_fd: int, ids: tuple[Sequence[IdMap], Sequence[IdMap]]) -> int:

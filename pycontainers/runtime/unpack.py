@@ -23,7 +23,6 @@ _META: Final = b".wh..wh."
 _OPAQUE: Final = b".wh..wh..opq"
 _OPAQUE_XATTR: Final = "trusted.overlay.opaque"
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_FORMATS: Final = {tar.CHAR: stat.S_IFCHR, tar.BLOCK_DEVICE: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
 
 
 def unpack(work: dict[str, Any], fds: list[int]) -> dict[str, Any]:
@@ -62,13 +61,13 @@ class _Unpacking:
         if not entry.path:
             if entry.kind == tar.DIRECTORY:
                 self._attributes_of_root(entry)
-            source.skip(entry.size + -entry.size % tar.BLOCK)
+            source.pass_over(entry)
             return
         name = entry.path[-1]
         self._enter(entry.path[:-1])
         if name.startswith(_WHITEOUT):
             self._hide(entry.path, name)
-            source.skip(entry.size + -entry.size % tar.BLOCK)
+            source.pass_over(entry)
         elif entry.kind == tar.FILE:
             self._file(entry, name, source)
         elif entry.kind == tar.DIRECTORY:
@@ -163,14 +162,7 @@ class _Unpacking:
     def _file(self, entry: Entry, name: bytes, source: Input) -> None:
         fd = self._created(lambda: os.open(name, _CREATE, 0o600, dir_fd=self._parent), entry, name)
         try:
-            if entry.segments is None:
-                source.copy(fd, entry.size)
-            else:
-                for offset, length in entry.segments:
-                    os.lseek(fd, offset, os.SEEK_SET)
-                    source.copy(fd, length)
-                os.ftruncate(fd, entry.length)
-            source.skip(-entry.size % tar.BLOCK)
+            source.content(entry, fd)
             os.fchown(fd, entry.uid, entry.gid)
             os.fchmod(fd, entry.mode)
             if entry.xattrs:
@@ -231,15 +223,13 @@ class _Unpacking:
         if entry.kind == tar.SYMLINK:
             self._created(lambda: os.symlink(entry.target, name, dir_fd=self._parent), entry, name)
         else:
-            major, minor = entry.device
-            if entry.kind == tar.CHAR and (major, minor) == (0, 0):
+            kind, device = entry.node()
+            if entry.kind == tar.CHAR and not device:
                 raise ImageError(
                     f"the layer has a character device 0:0, {entry.name()!r}: to overlay that is a "
                     "whiteout, and an archive has others"
                 )
-            if not 0 <= major < 1 << 12 or not 0 <= minor < 1 << 20:
-                raise ImageError(f"the layer has a device {entry.name()!r} of {major}:{minor}")
-            mode, device = _FORMATS[entry.kind] | 0o600, os.makedev(major, minor)
+            mode = kind | 0o600
             self._created(lambda: os.mknod(name, mode, device, dir_fd=self._parent), entry, name)
         os.chown(name, entry.uid, entry.gid, dir_fd=self._parent, follow_symlinks=False)
         if entry.kind != tar.SYMLINK:

@@ -13,7 +13,7 @@ from pycontainers.errors import KernelError
 from pycontainers.kernel import paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _FILE_LIMIT: Final = 1 << 20
 _MAX_ID: Final = (1 << 32) - 2
@@ -64,6 +64,17 @@ def resolve(name: str, group: str, passwd: str, groups: str) -> Identity:
         if login and login in fields[3].split(",") and _is_number(fields[2])
     ]
     return Identity(uid, gid, sorted(set(further) - {gid})[:_MAX_GROUPS], home or "/")
+
+
+def group_numbers(slash_fd: int, groups: Sequence[int | str]) -> list[int]:
+    """Give the numbers of groups, looking names up below the root `slash_fd`.
+
+    Raises KernelError (EINVAL) naming what is missing.
+    """
+    numbers = [group for group in groups if isinstance(group, int)]
+    names = [group for group in groups if isinstance(group, str)]
+    known = _read(slash_fd, "/etc/group") if names else ""
+    return [*numbers, *(_group(known, name) for name in names)]
 
 
 def _group(groups: str, group: str) -> int:

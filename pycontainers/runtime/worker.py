@@ -9,6 +9,7 @@ volume that a task fills, and the stage that it copies from when it builds, by t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -185,15 +186,14 @@ def _enter_stopped(work: dict[str, Any]) -> None:
     for step in map(unpack, work.get("trees", ())):
         hardened = step._replace(attributes=step.attributes | _HARDENED)
         shown.append((trees.make(hardened, None, detached=detached), step.target))
-    layers = [mounts.open_tree(path) for path in work["lower"]]
-    for fd in layers:
-        mounts.set_attributes(fd, add=mounts.MOUNT_ATTR_RDONLY)
     upper = mounts.open_tree(work["upper"])
-    root_fd = overlay.overlay(layers, upper, _HARDENED, detached=detached)
+    with contextlib.ExitStack() as stack:
+        layers = trees.layers(work["lower"], None, stack, detached=detached)
+        root_fd = overlay.overlay(layers, upper, _HARDENED, detached=detached)
     slash_fd = rootfs.enter(root_fd)
     for fd, target in shown:
         rootfs.attach_tree(slash_fd, fd, target)
     if work.get("read_only"):
         mounts.set_attributes(slash_fd, add=mounts.MOUNT_ATTR_RDONLY)
-    for fd in (*layers, upper, root_fd, slash_fd, *(fd for fd, _ in shown)):
+    for fd in (upper, root_fd, slash_fd, *(fd for fd, _ in shown)):
         os.close(fd)

@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from pycontainers.errors import ImageError, StoreError
 from pycontainers.oci.digest import Digest
+from pycontainers.oci.manifest import LAYOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
-_LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 _NO_IMAGES: Final = b'{"schemaVersion":2,"manifests":[]}'
 _CHUNK: Final = 1 << 20
 
@@ -39,7 +38,7 @@ class ContentStore:
         with _errors(f"make {directory}"):
             for path in (directory, directory / "blobs", directory / "blobs/sha256", ingest):
                 path.mkdir(mode=0o700, exist_ok=True)
-            for name, data in (("oci-layout", _LAYOUT), ("index.json", _NO_IMAGES)):
+            for name, data in (("oci-layout", LAYOUT), ("index.json", _NO_IMAGES)):
                 if not (directory / name).exists():
                     self._replace(name, data, only_missing=True)
 
@@ -256,12 +255,7 @@ class Ingest:
         self.done = True
         return found
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self.done and (self.digest is None or os.fstat(self._fd).st_size == 0):
             (self._store.ingest / self._name).unlink(missing_ok=True)
         os.close(self._fd)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pycontainers.errors import StoreError
-from pycontainers.kernel import processes
+from pycontainers.storage.scratch import new_directory, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,23 +109,19 @@ def make_layer(layers: Path) -> Path:
     path = layers / f"host-{_key()}"
     if path.exists():
         return path
-    own = processes.start_time(os.getpid())
-    making = layers / f".making-{os.getpid()}-{own}-{os.urandom(8).hex()}"
     try:
-        _fill(making)
-        making.rename(path)
+        with scratch(layers) as making:
+            _fill(making)
+            making.rename(path)
     except OSError as error:
-        shutil.rmtree(making, ignore_errors=True)
         if not path.exists():  # else another process was faster
             raise StoreError(f"cannot make the layer {path}: {error}") from error
     return path
 
 
 def _fill(root: Path) -> None:
-    root.mkdir(mode=0o755)
     for name, mode in _EMPTY.items():
-        (root / name).mkdir()
-        (root / name).chmod(mode)
+        new_directory(root / name, mode)
     for name in _TOP:
         original = Path("/", name)
         if original.is_symlink():
@@ -140,7 +136,6 @@ def _fill(root: Path) -> None:
         _copy(original, etc / original.relative_to("/etc"))
     for name, text in _WRITTEN.items():
         (etc / name).write_text(text)
-    root.chmod(0o755)
 
 
 def _copy(original: Path, target: Path) -> None:

@@ -1,18 +1,34 @@
-"""Locks on files that a process can hand to another one, and that end with their last holder.
+"""Locks on files, which end with their last holder.
 
-They belong to the open file, not to the process (fcntl_locking(2), open file description locks).
+They belong to the open file, not to the process: it can hand them to another one (flock(2),
+fcntl_locking(2), open file description locks).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _LAYOUT: Final = "hhqqi4x"  # struct flock: type, whence, start, length, pid
 _WHOLE: Final = (os.SEEK_SET, 0, 0, 0)
+
+
+@contextlib.contextmanager
+def held(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold the lock of a file, which is made where it is missing, as soon as it is free."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def try_lock(path: str) -> int | None:

@@ -15,13 +15,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pycontainers.errors import StoreError
+from pycontainers.storage import locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,12 +54,8 @@ class DataRoot:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the root's lock, which processes take for recovery; it goes with its holder."""
-        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        with locks.held(self.path / "lock"):
             yield
-        finally:
-            os.close(fd)
 
 
 def default_path() -> Path:

@@ -14,8 +14,10 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pycontainers.errors import Conflict, StoreError, VolumeNotFound
-from pycontainers.kernel import paths, processes
+from pycontainers.kernel import paths
+from pycontainers.runtime import journal
 from pycontainers.storage import locks
+from pycontainers.storage.scratch import is_left, mark, new_directory, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pycontainers.storage.database import ContainerRow, Database
 
 NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")
+DRIVER: Final = "local"  # as Docker calls what keeps volumes on this host
 DATA: Final = "data"
 DISK: Final = "disk"
 _UNUSED: Final = "NOT EXISTS (SELECT 1 FROM uses WHERE uses.volume = volumes.name)"
@@ -59,9 +62,10 @@ class VolumeRow(NamedTuple):
 class VolumeStore:
     """The volumes of one data root and their uses; safe to use from threads and processes."""
 
-    def __init__(self, database: Database, directory: Path) -> None:
+    def __init__(self, database: Database, directory: Path, events: Path) -> None:
         self._database = database
         self._directory = directory
+        self._events = events
 
     def place(self, name: str) -> Path:
         """Give where a volume's data lies, and what is beside it."""
@@ -105,25 +109,33 @@ class VolumeStore:
         """
         with self._database.transaction() as change:
             found = self.find(row.name)
-            if found is not None:
-                return found
-            self._put(row.name, made)
-            marks = ", ".join("?" * len(row))
-            change.execute(f"INSERT INTO volumes VALUES ({marks})", row)
-        return row
+            if found is None:
+                self._add(change, row, made)
+        if found is None:
+            self.tell("create", [row.name])
+        return found or row
 
-    def add_container(self, row: ContainerRow, volumes: Iterable[VolumeRow]) -> None:
+    def _add(self, change: Connection, row: VolumeRow, made: Path | None = None) -> None:
+        self._put(row.name, made)
+        marks = ", ".join("?" * len(row))
+        change.execute(f"INSERT INTO volumes VALUES ({marks})", row)
+
+    def add_container(self, row: ContainerRow, volumes: Iterable[VolumeRow]) -> list[str]:
         """Add a container with its uses of these volumes, which are made where they are missing.
 
-        All of it is done or nothing.  Raises Conflict where the container's name is in use,
-        StoreError.
+        All of it is done or nothing.  Gives the names of those that were made, for `tell`, once the
+        transaction is over that this is a part of.  Raises Conflict where the container's name is
+        in use, StoreError.
         """
         wanted = list(volumes)
+        made = []
         try:
             with self._database.transaction() as change:
                 self._database.add_container(row)
                 for volume in wanted:
-                    self.add(volume)
+                    if self.find(volume.name) is None:
+                        self._add(change, volume)
+                        made.append(volume.name)
                     statement = "INSERT OR IGNORE INTO uses VALUES (?, ?)"
                     change.execute(statement, (row.id, volume.name))
         except BaseException:
@@ -131,44 +143,33 @@ class VolumeStore:
                 with contextlib.suppress(StoreError, OSError):  # recovery does it too
                     self.sweep()
             raise
+        return made
+
+    def tell(self, action: str, names: Iterable[str]) -> None:
+        """Write an event of each of these volumes down."""
+        for name in names:
+            journal.append(str(self._events), action, name, {"driver": DRIVER}, kind="volume")
 
     def _put(self, name: str, made: Path | None) -> None:
         """Have a place under a name that no row has; what is there is left over."""
         place = self.place(name)
         try:
             if place.exists():
-                place.rename(self._mark("removing"))
+                place.rename(self._directory / mark("removing"))
             if made is not None:
                 made.rename(place)
                 return
-            self._make(place)
+            new_directory(place, 0o700)
+            new_directory(place / DATA)
         except OSError as error:
             raise StoreError(f"cannot make {place}: {error.strerror}") from error
 
-    def _make(self, place: Path) -> None:
-        for directory, mode in ((place, 0o700), (place / DATA, 0o755)):
-            directory.mkdir()
-            # By chmod: the application's umask is not ours to change.
-            directory.chmod(mode)
-
     @contextlib.contextmanager
     def making(self) -> Iterator[Path]:
-        """Give a place that has no row yet, named after this process so that a sweep can judge it.
-
-        What is left of it at the end is removed.
-        """
-        path = self._mark("making")
-        self._make(path)
-        try:
-            yield path
-        finally:
-            with paths.directory(self._directory) as directory_fd:
-                paths.remove_tree(path.name, directory_fd)
-
-    def _mark(self, what: str) -> Path:
-        me = os.getpid()
-        mark = f"{me}-{processes.start_time(me) or 0}-{os.urandom(4).hex()}"
-        return self._directory / f".{what}-{mark}"
+        """Give a place that has no row yet; what is left of it at the end is removed."""
+        with scratch(self._directory, 0o700) as place:
+            new_directory(place / DATA)
+            yield place
 
     def mark_filled(self, name: str) -> None:
         """Take note that a volume has had its first content."""
@@ -196,6 +197,8 @@ class VolumeStore:
                 )
             gone = change.execute("DELETE FROM volumes WHERE name = ?", (name,)).rowcount
         self.sweep()
+        if gone:
+            self.tell("destroy", [name])
         return gone > 0
 
     def remove_unused(self, names: Iterable[str]) -> list[str]:
@@ -204,6 +207,7 @@ class VolumeStore:
             removed = _delete_unused(change, names)
         if removed:
             self.sweep()
+            self.tell("destroy", removed)
         return removed
 
     def remove_container(self, container_id: str, *, volumes: bool) -> None:
@@ -220,6 +224,7 @@ class VolumeStore:
                 removed += _delete_unused(change, json.loads(options).get("own_volumes", ()))
         if removed:
             self.sweep()
+            self.tell("destroy", removed)
 
     def sweep(self) -> None:
         """Take away all places that have no row, and what ended processes were making."""
@@ -228,10 +233,9 @@ class VolumeStore:
             known = {row[0] for row in change.execute("SELECT name FROM volumes")}
             for name in self._present():
                 if not name.startswith(".") and name not in known:
-                    aside = self._mark("removing")
-                    self.place(name).rename(aside)
-                    gone.append(aside.name)
-        gone += filter(_is_left, self._present())
+                    gone.append(mark("removing"))
+                    self.place(name).rename(self._directory / gone[-1])
+        gone += filter(is_left, self._present())
         with paths.directory(self._directory) as directory_fd:
             for name in gone:
                 paths.remove_tree(name, directory_fd)
@@ -242,9 +246,7 @@ class VolumeStore:
         if not present:
             return False
         known = {row.name for row in self.all()}
-        return any(
-            _is_left(name) if name.startswith(".") else name not in known for name in present
-        )
+        return any(is_left(name) if name.startswith(".") else name not in known for name in present)
 
     def _present(self) -> list[str]:
         return os.listdir(self._directory)  # noqa: PTH208
@@ -253,18 +255,3 @@ class VolumeStore:
 def _delete_unused(change: Connection, names: Iterable[str]) -> list[str]:
     statement = f"DELETE FROM volumes WHERE name = ? AND {_UNUSED}"
     return [name for name in names if change.execute(statement, (name,)).rowcount]
-
-
-def _is_left(name: str) -> bool:
-    """Whether a name is that of something that an ended process was making or removing."""
-    kind, _, owner = name.partition("-")
-    pid, start, *_ = [*owner.split("-"), "", ""]
-    if kind not in (".making", ".removing"):
-        return False
-    if not (pid.isdigit() and start.isdigit()):
-        return True
-    pidfd = processes.open_same(int(pid), int(start))
-    if pidfd is None:
-        return True
-    os.close(pidfd)
-    return False

@@ -187,6 +187,22 @@ def test_events(cli: Cli) -> None:
     assert cli.out(*words, "{{.Type}}", "-f", "event=die") == "container"
 
 
+def test_events_of_networks_and_volumes(cli: Cli) -> None:
+    begun = str(time.time())
+    network = cli.out("network", "create", "back")
+    cli("run", "--rm", "--network", "back", "-v", "data:/data", IMAGE, "true")
+    cli("network", "rm", "back")
+    cli("volume", "rm", "data")
+
+    words = ("events", "--since", begun, "--until", str(time.time()), "-f")
+    shown = cli.out(*words, "network=back", "--format", "{{.Action}} {{.ID}}").splitlines()
+    assert shown == [f"{a} {network}" for a in ("create", "connect", "disconnect", "destroy")]
+    shown = cli.out(*words, "type=volume").splitlines()
+    assert [line.partition("volume ")[2].partition(" (")[0] for line in shown] == [
+        f"{action} data" for action in ("create", "mount", "unmount", "destroy")
+    ]
+
+
 def test_version_and_info(cli: Cli) -> None:
     assert json.loads(cli.out("version", "--format", "json"))["Root"] == str(cli.root)
     assert "container" in cli.out("info")

@@ -84,6 +84,30 @@ def test_flags_reach_the_container(cli: Cli, tmp_path: Path) -> None:
     ]
 
 
+def test_further_flags_reach_the_container(cli: Cli) -> None:
+    cli("run", "--name", "lender", "-v", "data:/data", IMAGE, "touch", "/data/kept")
+    script = (
+        "id -G; cat /proc/self/oom_score_adj /proc/sys/kernel/domainname; hostname -f; "
+        "grep 'search\\|options' /etc/resolv.conf; ls /data; touch /data/x || echo read-only"
+    )
+    done = cli(
+        *("run", "--network", "bridge", "--group-add", "extra", "--group-add", "7"),
+        *("--oom-score-adj", "300", "-h", "web", "--domainname", "shop.example"),
+        *("--dns-search", "shop.example", "--dns-option", "ndots:2", "--volumes-from", "lender:ro"),
+        *("--memory-reservation", "32m", "--name", "flagged", IMAGE, "sh", "-c", script),
+    )
+    assert done.stdout.splitlines() == [
+        "0 7 2000", "300", "shop.example", "web.shop.example", "search shop.example",
+        "options ndots:2", "kept", "read-only",
+    ]  # fmt: skip
+    asked = "{{.options.memory_reservation}}"
+    assert cli.out("inspect", "-f", asked, "flagged") == str(32 << 20)
+    cli("update", "--memory-reservation", "16m", "flagged")
+    assert cli.out("inspect", "-f", asked, "flagged") == str(16 << 20)
+    cli("rm", "flagged", "lender")
+    cli("volume", "rm", "data")
+
+
 def test_run_detached(cli: Cli) -> None:
     identity = cli.out("run", "-d", "--name", "web", IMAGE, "sleep", "60")
     assert len(identity) == 64

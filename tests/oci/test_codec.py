@@ -88,7 +88,7 @@ def test_the_message_names_the_place_in_the_document(members: dict[str, Any], me
         ({"config": {"ExposedPorts": {"80/tcp": {"a": 1}}}}, "config.ExposedPorts['80/tcp']: "),
         ({"config": {"ExposedPorts": {"http": {}}}}, "config.ExposedPorts[0]: 'http' is not"),
         ({"config": {"Healthcheck": {"Interval": "3s"}}}, "config.Healthcheck.Interval: "),
-        ({"rootfs": {"diff_ids": ["sha256:12"]}}, "rootfs.diff_ids[0]: 'sha256:12' is not a"),
+        ({"rootfs": {"diff_ids": ["sha256:12"]}}, "rootfs.diff_ids[0]: '12' is no sha256"),
         ({"history": [{"created": "yesterday"}]}, "history[0].created: 'yesterday' is not"),
         ({"os.features": 1}, "os.features: expected a list, found an integer"),
     ],

@@ -12,7 +12,8 @@ import pytest
 
 from pycontainers.errors import InvalidArgument
 from pycontainers.oci.codec import from_json, to_json
-from pycontainers.oci.config import MEDIA_TYPE, Healthcheck, History, ImageConfig, RootFS
+from pycontainers.oci.config import Healthcheck, History, ImageConfig, RootFS
+from pycontainers.oci.manifest import OCI_CONFIG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +94,7 @@ def test_skopeo_reads_a_config_written_here(tmp_path: Path) -> None:
         (blobs / name).write_bytes(data)
         return {"mediaType": media_type, "digest": f"sha256:{name}", "size": len(data)}
 
-    manifest = {"schemaVersion": 2, "config": descriptor(MEDIA_TYPE, to_json(image)), "layers": []}
+    manifest = {"schemaVersion": 2, "config": descriptor(OCI_CONFIG, to_json(image)), "layers": []}
     entry = descriptor(_MANIFEST, json.dumps({**manifest, "mediaType": _MANIFEST}).encode())
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pycontainers.registry import transport
 from tests.registry.servers import Authority, Request, Server, docker_registry
 from tests.registry.tokens import PASSWORD, USER, TokenServer
 
@@ -23,6 +24,12 @@ def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proxies = "http_proxy https_proxy all_proxy no_proxy".split()
     for name in (*names, *proxies, *(name.upper() for name in proxies)):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts of a request that follow each other ten times as fast."""
+    monkeypatch.setattr(transport, "_FIRST_WAIT", transport._FIRST_WAIT / 10)
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def test_another_range_than_asked_for_is_refused(serve: Serve) -> None:
         read(one, 7)
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_transfer_that_always_breaks_off_is_given_up(serve: Serve) -> None:
     headers = {"Content-Length": str(len(BLOB))}
     server = serve(

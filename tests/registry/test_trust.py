@@ -262,6 +262,7 @@ def test_a_proxy_is_used_and_gets_its_own_password(
     assert all("proxy-authorization" not in one.headers for one in secure.seen)
 
 
+@pytest.mark.usefixtures("hasty")
 def test_an_exception_to_the_proxy_and_loopback_go_straight(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,15 +24,16 @@ IN_USE: Final = "the processes use more than that just now"
 class Limits(NamedTuple):
     """What a cgroup shall enforce; None leaves the kernel's default, or what was set before.
 
-    `memory` and `memory_swap` (memory and swap together; None: no swap beyond `memory`) are bytes,
-    `cpus` a number of processors, `cpu_shares` Docker's 2 to 262144, `cpuset` a list as `0-2,4`,
-    `io_weight` 10 to 1000.  `devices` are the rules of what is allowed, all else being denied:
-    type `c`, `b` or `a`, major and minor (-1: any), and a subset of `rwm`.
+    `memory`, `memory_swap` (memory and swap together; None: no swap beyond `memory`) and
+    `memory_reservation` (what is left to it while others can give) are bytes, `cpus` a number of
+    processors, `cpu_shares` Docker's 2 to 262144, `cpuset` a list as `0-2,4`, `io_weight` 10 to
+    1000.  `devices` are the rules of what is allowed, all else being denied: type `c`, `b` or `a`,
+    major and minor (-1: any), and a subset of `rwm`.
 
-    A limit is taken away by -1 for `memory`, `memory_swap` and `pids`, by 0 for `cpus`,
-    `cpu_shares` and `io_weight`, and by "" for `cpuset`.  With `accounting`, the cgroup also joins
-    what `sample` needs to tell of CPU and io, where this is there; on version 1 every start is the
-    slower for it.
+    A limit is taken away by -1 for `memory`, `memory_swap`, `memory_reservation` and `pids`, by 0
+    for `cpus`, `cpu_shares` and `io_weight`, and by "" for `cpuset`.  With `accounting`, the cgroup
+    also joins what `sample` needs to tell of CPU and io, where this is there; on version 1 every
+    start is the slower for it.
 
     >>> Limits(memory=64 << 20, pids=10).memory
     67108864
@@ -40,6 +41,7 @@ class Limits(NamedTuple):
 
     memory: int | None = None
     memory_swap: int | None = None
+    memory_reservation: int | None = None
     cpus: float | None = None
     cpu_shares: int | None = None
     cpuset: str | None = None
@@ -102,7 +104,7 @@ def needed(limits: Limits) -> tuple[str, ...]:
         "cpuset": (limits.cpuset,),
         "devices": (limits.devices,),
         "io": (limits.io_weight,),
-        "memory": (limits.memory, limits.memory_swap),
+        "memory": (limits.memory, limits.memory_swap, limits.memory_reservation),
         "pids": (limits.pids,),
     }
     return tuple(

@@ -18,7 +18,7 @@ _OPTIONS: Final = {  # controller: the limits that need it
     "cpuset": "cpuset",
     "devices": "devices",
     "io": "io_weight",
-    "memory": "memory",
+    "memory": "memory and memory_reservation",
     "pids": "pids",
 }
 

@@ -270,6 +270,9 @@ class V1Cgroup(base.Cgroup):
             )
         if limits.memory is not None or limits.memory_swap is not None:
             _set_memory(where["memory"], limits.memory, limits.memory_swap)
+        if limits.memory_reservation is not None:
+            path = f"{where['memory']}/memory.soft_limit_in_bytes"
+            files.write(path, str(limits.memory_reservation))
         if limits.cpus is not None:
             quota = max(1000, round(limits.cpus * base.CPU_PERIOD)) if limits.cpus else -1
             files.write(f"{where['cpu']}/cpu.cfs_quota_us", str(quota))

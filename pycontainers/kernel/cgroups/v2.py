@@ -158,6 +158,8 @@ class V2Cgroup(base.Cgroup):
             files.write(f"{where}/memory.max", _word(limits.memory), hint=base.IN_USE)
         if limits.memory is not None or limits.memory_swap is not None:
             self._set_swap(limits)
+        if limits.memory_reservation is not None:
+            files.write(f"{where}/memory.low", str(max(0, limits.memory_reservation)))
         if limits.cpus is not None:
             quota = max(1000, round(limits.cpus * base.CPU_PERIOD)) if limits.cpus else "max"
             files.write(f"{where}/cpu.max", f"{quota} {base.CPU_PERIOD}")

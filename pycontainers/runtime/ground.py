@@ -33,12 +33,14 @@ def host_number(host_proc_fd: int) -> int:
 def bear(laid: Ground, birth: str, making: str) -> Newborn:
     """Bear an init that any container of such a birth can have; raises KernelError, OSError.
 
-    `making` is the directory where it gets a place for its changes, named like all that ended
-    processes may leave there.
+    With `making`, a directory, it gets a place for its changes there, named like all that ended
+    processes may leave.
     """
-    me, start = host_number(laid.host_proc_fd), processes.start_time(os.getpid()) or 0
-    changes = f"{making}/.making-{me}-{start}-changes"
-    os.mkdir(changes, 0o700)
+    changes = ""
+    if making:
+        me, start = host_number(laid.host_proc_fd), processes.start_time(os.getpid()) or 0
+        changes = f"{making}/.making-{me}-{start}-changes"
+        os.mkdir(changes, 0o700)
     try:
         layers = laid.detached_layers
         return birthing.bear(birth, None, changes, laid.ranges, Doing(), detached_layers=layers)
@@ -50,11 +52,12 @@ def bear(laid: Ground, birth: str, making: str) -> Newborn:
 def forgo(born: Newborn, ranges: IdRanges) -> None:
     """Do without an init that fits no container."""
     born.abort(ranges)
-    if born.changes:
-        _remove(born.changes)
+    _remove(born.changes)
 
 
 def _remove(changes: str) -> None:
+    if not changes:
+        return
     with paths.directory(os.path.dirname(changes)) as directory_fd, contextlib.suppress(OSError):
         paths.remove_tree(os.path.basename(changes), directory_fd)
 

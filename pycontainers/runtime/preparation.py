@@ -186,7 +186,7 @@ class Newborn:
             for name in ("upper", "work"):
                 os.rename(f"{self.changes}/{name}", f"{directory}/{name}")
             os.rmdir(self.changes)
-            self.changes = directory
+        self.changes = directory
 
     def dismiss(self) -> None:
         """Kill a newborn that will not be used."""

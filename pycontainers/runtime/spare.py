@@ -22,16 +22,17 @@ class Likeness(NamedTuple):
     """What the next container is expected to have in common with the last one."""
 
     run_directory: str
-    making: str
     birth: str | None  # None where an init can't be born without more
+    making: str  # where it gets a place for its changes, "" where it has none at its birth
 
     @classmethod
     def of(cls, order: dict[str, Any]) -> Likeness:
         """Give that of a container's order."""
         birth: str = order["start"]["birth"]
-        launcher = plan.Birth.unpack(birth).launcher
-        own = order["joins"] or any(isinstance(step, plan.MakeCgroup) for step in launcher)
-        return cls(order["run"], order["making"], None if own else birth)
+        steps = plan.Birth.unpack(birth).launcher
+        own = order["joins"] or any(isinstance(step, plan.MakeCgroup) for step in steps)
+        writes = any(isinstance(step, plan.MountRoot) and step.upper == plan.OWN for step in steps)
+        return cls(order["run"], None if own else birth, order["making"] if writes else "")
 
 
 class Spare:

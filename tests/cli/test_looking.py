@@ -81,7 +81,7 @@ def test_stats_and_top(cli: Cli) -> None:
 
 
 def test_stats_go_on_until_the_container_ends(cli: Cli) -> None:
-    cli("run", "-d", "--name", "one", IMAGE, "sleep", "2")
+    cli("run", "-d", "--name", "one", IMAGE, "sleep", "4")
     lines = cli.out("stats", "--format", "{{.Name}} {{.PIDs}}", "one").splitlines()
     assert lines[0] == "one 1"
     assert lines[-1] == "one --"

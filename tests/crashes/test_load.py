@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -167,7 +168,11 @@ def test_as_many_runs_as_you_like_keep_no_descriptor(own: pc.Engine, own_image: 
             container.logs()
 
     def theirs() -> dict[str, object]:
-        return own.services().launcher().report() | {"spare": None}
+        deadline = time.monotonic() + 10
+        while not (told := own.services().launcher().report())["spare"]:
+            assert time.monotonic() < deadline, told
+            time.sleep(0.2)  # it is made when nothing else goes on
+        return told | {"spare": None}
 
     use()
     held, before = os.listdir("/proc/self/fd"), theirs()

@@ -64,13 +64,33 @@ def nursery(start: Start) -> int:
 
 def test_a_spare_becomes_the_supervisor_of_the_next_container(start: Start, nursery: int) -> None:
     [spare] = _spares(nursery)
+    [init] = children(spare)
 
     with start("sh", "-c", "hostname; exec sleep 600", hostname="next") as container:
         container.wait_for(log="next")
 
-        assert _supervisor(container) == spare
-        assert children(spare) == [container.pid]
+        assert (_supervisor(container), container.pid) == (spare, init)
         _eventually(lambda: _spares(nursery))
+
+
+@pytest.mark.parametrize(
+    "options", [{"network": "bridge"}, {"network": "bridge", "read_only": True}], ids=str
+)
+def test_the_init_of_a_spare_becomes_that_of_a_like_container(
+    options: dict[str, object], start: Start, nursery: int
+) -> None:
+    script = "cat /proc/mounts; touch /file; exec sleep 600"
+    with start("sh", "-c", script, **options):
+        _eventually(lambda: _spares(nursery))
+    [spare] = _spares(nursery)
+    [init] = children(spare)
+
+    with start("sh", "-c", script, **options) as container:
+        container.wait_for(log="/etc/hosts")
+
+        assert container.pid == init
+        changed = {change.path for change in container.diff()}
+        assert ("/file" in changed) is ("read_only" not in options)
 
 
 def test_its_container_has_cgroup_changes_and_network_of_its_own(

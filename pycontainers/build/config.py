@@ -96,12 +96,13 @@ def timestamp(seconds: float) -> str:
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def dated(history: Sequence[History], now: str) -> tuple[History, ...]:
+def dated(history: Sequence[History]) -> tuple[History, ...]:
     """Give steps that have no time that of the step before, as they are as old as its layer.
 
-    So a build that makes nothing new gives the very image that was there.
+    So a build that makes nothing new gives the very image that was there; where no layer has a
+    time, as below an image of a plain archive, none is made up.
     """
-    latest = next((step.created for step in history if step.created), now)
+    latest = next((step.created for step in history if step.created), "")
     found = []
     for step in history:
         latest = step.created or latest

@@ -36,7 +36,7 @@ def export(build: Build, result: Result, references: Sequence[str]) -> ImageRow:
     """Make an image of a stage, named by `references`; raises ImageError, StoreError."""
     with build.progress.exporting() as step:
         whole = archived(build, result.layers)
-        history = configs.dated(result.history, build.created)
+        history = configs.dated(result.history)
         last = history[-1].created if history and build.seconds is None else build.created
         config = attrs.evolve(
             result.config,

@@ -22,6 +22,7 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
     value = getattr(pc, name)
 
     assert isinstance(value, int) or value.__doc__
+    assert re.search(rf"`{name}\b", (ROOT / "docs/names.md").read_text())
 
 
 def test_importing_does_nothing_and_loads_little() -> None:

@@ -132,3 +132,9 @@ def _blob(tar: tarfile.TarFile, digest: str) -> bytes:
     file = tar.extractfile(f"blobs/{digest.replace(':', '/')}")
     assert file is not None
     return file.read()
+
+
+def test_no_time_is_made_up_for_an_image_without_layers(build: Builder) -> None:
+    built = build("FROM scratch\nLABEL a=b\n")
+
+    assert (built.config.created, [step.created for step in built.config.history]) == ("", [""])

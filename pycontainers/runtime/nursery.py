@@ -120,7 +120,7 @@ class Nursery:
 
     def _bear(self, order: dict[str, Any], channel: socket.socket, fds: list[int]) -> None:
         try:
-            pidfd = self._fork(channel)
+            _, pidfd = self._fork(channel)
         except OSError as error:
             tell(channel, {"failed": str(error), "errno": error.errno or 0})
             return
@@ -128,13 +128,13 @@ class Nursery:
             begin(order, channel, fds, detached_layers=self._detached_layers)
         self._supervisors.add(pidfd)
 
-    def _fork(self, channel: socket.socket | None) -> int:
-        """Fork into a new PID and mount namespace; gives the pidfd, or -1 in the child."""
+    def _fork(self, channel: socket.socket | None) -> tuple[int, int]:
+        """Fork into a new PID and mount namespace; gives pid and pidfd, -1 for it in the child."""
         flags = namespaces.CLONE_NEWPID | namespaces.CLONE_NEWNS
         pid, pidfd = namespaces.clone3(flags)
         if pid != 0:
             self._loop.add(pidfd, lambda _: self._bury(pidfd))
-            return pidfd
+            return pid, pidfd
         self._loop.close()
         self._listening.close()
         for other in self._clients.values():
@@ -143,7 +143,7 @@ class Nursery:
         for other_fd in (*self._supervisors, *self._owners.values()):
             os.close(other_fd)
         self._forgo_spare()
-        return -1
+        return pid, -1
 
     def _take_spare(self, order: dict[str, Any], channel: socket.socket, fds: list[int]) -> bool:
         spare, self._spare = self._spare, None
@@ -164,13 +164,13 @@ class Nursery:
             return
         spare = Spare()
         try:
-            pidfd = self._fork(None)
+            pid, pidfd = self._fork(None)
         except OSError:  # a start would fail as well, and be told
             spare.close()
             return
         if pidfd < 0:
             spare.wait(self._expected, detached_layers=self._detached_layers)
-        spare.born(pidfd)
+        spare.born(pid, pidfd)
         self._spare = spare
 
     def _forgo_spare(self) -> None:

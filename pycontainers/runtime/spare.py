@@ -40,13 +40,14 @@ class Spare:
 
     def __init__(self) -> None:
         self.pidfd = -1
+        self._pid = -1
         self._orders, self._theirs = sockets.pair()
         # What is mounted from now on may not be seen in there (mount_namespaces(7)).
         self._mounts_fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
 
-    def born(self, pidfd: int) -> None:
+    def born(self, pid: int, pidfd: int) -> None:
         """Take in that the fork has succeeded."""
-        self.pidfd = pidfd
+        self._pid, self.pidfd = pid, pidfd
         self._theirs.close()
 
     def take(self, order: dict[str, Any], channel: socket.socket, fds: list[int]) -> bool:
@@ -64,7 +65,10 @@ class Spare:
     def _sees_all_mounts(self) -> bool:
         changed = select.poll()
         changed.register(self._mounts_fd, select.POLLPRI)  # proc(5), /proc/pid/mounts
-        return not changed.poll(0)
+        if not changed.poll(0):
+            return True
+        ours, theirs = _mounted("self"), _mounted(self._pid)  # and a /proc of its own
+        return len(theirs) == len(ours) + 1 and set(ours) <= set(theirs)
 
     def close(self) -> None:
         """Let go of it; it ends where it has no orders."""
@@ -92,3 +96,9 @@ class Spare:
         order, fds = received
         channel = socket.socket(fileno=fds.pop(0))
         supervise(order, channel, fds, laid._replace(newborn=born))
+
+
+def _mounted(pid: int | str) -> list[bytes]:
+    """Give device, root, place and options of each mount that a process sees (proc(5))."""
+    with open(f"/proc/{pid}/mountinfo", "rb") as file:
+        return [b" ".join(line.split(b" ", 6)[2:6]) for line in file]

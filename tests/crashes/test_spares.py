@@ -189,6 +189,19 @@ def test_what_the_host_mounts_meanwhile_is_seen(start: Start, nursery: int, tmp_
         mounts.umount(str(place), detach=True)
 
 
+def test_what_the_host_has_unmounted_again_does_not_matter(
+    start: Start, nursery: int, tmp_path: Path
+) -> None:
+    [spare] = _spares(nursery)
+    place = tmp_path / "short"
+    place.mkdir()
+    mounts.mount("short", str(place), "tmpfs", 0, None)
+    mounts.umount(str(place))
+
+    with start() as container:
+        assert _supervisor(container) == spare
+
+
 @pytest.mark.parametrize("pause", [0, 0.01, 0.1])
 def test_a_killed_spare_is_not_missed(pause: float, start: Start, nursery: int) -> None:
     [spare] = _spares(nursery)

@@ -6,8 +6,6 @@ Each is fetched once, several at the same time.
 from __future__ import annotations
 
 import json
-import threading
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -15,6 +13,7 @@ import attrs
 from pycontainers.build import copying
 from pycontainers.build.config import timestamp
 from pycontainers.build.making import Layer, key_of
+from pycontainers.build.once import Once
 from pycontainers.build.scope import DEFAULT_PATH
 from pycontainers.build.stage import Result
 from pycontainers.distribution import catalog
@@ -53,25 +52,14 @@ class Bases:
         self._contexts = contexts
         self._maker = maker
         self._epoch = epoch
-        self._known: dict[tuple[str, str], Future[Result]] = {}
-        self._lock = threading.Lock()
+        self._known = Once[Result]()
 
     def get(self, reference: str, platform: Platform, listener: Listener | None = None) -> Result:
         """Give an image for a platform, fetched by whoever asks first; raises what that raises."""
         if reference == _SCRATCH:
             return _scratch(platform)
         key = reference, str(platform)
-        with self._lock:
-            future = self._known.get(key)
-            first = future is None
-            if future is None:
-                future = self._known[key] = Future()
-        if first:
-            try:
-                future.set_result(self._got(reference, platform, listener))
-            except BaseException as error:
-                future.set_exception(error)
-        return future.result()
+        return self._known.get(key, lambda: self._got(reference, platform, listener))
 
     def _got(self, reference: str, platform: Platform, listener: Listener | None) -> Result:
         name = self._contexts.find(reference)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ from pycontainers.build.config import timestamp
 from pycontainers.build.context import Workers
 from pycontainers.build.instructions import Copy, Run
 from pycontainers.build.making import Maker
+from pycontainers.build.once import Once
 from pycontainers.build.scope import Globals, Scope
 from pycontainers.build.stage import Result, StageBuild
 from pycontainers.distribution.layers import Limits
@@ -26,6 +26,7 @@ from pycontainers.oci.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from concurrent.futures import Future
 
     from pycontainers.build.bases import Fetch
     from pycontainers.build.cancelling import Cancellation
@@ -91,11 +92,10 @@ class Build:
         self._target = self._find_target(wanted.target)
         known = scope.predefined(wanted.platform, Platform.host(), wanted.target or "")
         self._globals = Globals.of(dockerfile, build_args, known)
-        self._stages: dict[int, Future[Result]] = {}
+        self._stages = Once[Result]()
         self.bases: dict[int, ImageConfig] = {}  # of the images that stages begin from
         self._contexts = wanted.contexts
         self._images = Bases(services, wanted.fetch, wanted.contexts, self.maker, self.epoch)
-        self._lock = threading.Lock()
 
     def run(self) -> Result:
         """Make the target and all that it needs; raises BuildError."""
@@ -199,17 +199,7 @@ class Build:
 
     def _stage(self, index: int) -> Result:
         """Give a stage, made by whoever asks first."""
-        with self._lock:
-            future = self._stages.get(index)
-            first = future is None
-            if future is None:
-                future = self._stages[index] = Future()
-        if first:
-            try:
-                future.set_result(self._make(self.dockerfile.stages[index]))
-            except BaseException as error:
-                future.set_exception(error)
-        return future.result()
+        return self._stages.get(index, lambda: self._make(self.dockerfile.stages[index]))
 
     def _make(self, stage: Stage) -> Result:
         origin = self._origin(stage.begin)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,7 @@ import attrs
 from pycontainers.build.context import Context
 from pycontainers.build.gitrefs import GitSource, is_download, redacted
 from pycontainers.build.gittrees import GitTree
+from pycontainers.build.once import Once
 from pycontainers.errors import BuildError, InvalidArgument
 from pycontainers.kernel.closing import Closing
 from pycontainers.lifecycle import values
@@ -118,7 +118,7 @@ class Contexts(Closing):
         self._services = services
         self._access = access
         self._limits = limits
-        self._known: dict[str, Future[Context]] = {}
+        self._known = Once[Context]()
         self._lock = threading.Lock()
         self._open = contextlib.ExitStack()
 
@@ -143,17 +143,7 @@ class Contexts(Closing):
 
     def files(self, name: str) -> Context:
         """Give the files that a name of here means; raises what `opened` raises."""
-        with self._lock:
-            future = self._known.get(name)
-            first = future is None
-            if future is None:
-                future = self._known[name] = Future()
-        if first:
-            try:
-                future.set_result(self._opened(name))
-            except BaseException as error:
-                future.set_exception(error)
-        return future.result()
+        return self._known.get(name, lambda: self._opened(name))
 
     def _opened(self, name: str) -> Context:
         found = self._given[name]

@@ -223,30 +223,8 @@ def test_a_server_can_not_send_git_to_a_file(
         build.fails(add(server))
 
 
-def test_what_a_server_says_does_nothing_to_a_terminal(build: Builder) -> None:
-    said = b"ERR \x1b[31mred\x1b]0;title\x07 end\n"
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-
-        def serve() -> None:
-            peer, _ = listening.accept()
-            with peer:
-                peer.recv(1 << 16)
-                peer.sendall(f"{len(said) + 4:04x}".encode() + said)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        error = build.fails(f"FROM bb:1\nADD git://127.0.0.1:{port}/x /x\n")
-        thread.join()
-
-    assert "red" in error.problem
-    assert str(error).replace("\n", "").isprintable()
-
-
-@pytest.mark.parametrize(
-    "answer", [b"", b"zzzz", b"ffff", b"0004", b"001e# service=git-upload-pack\n0000" + b"x" * 9999]
-)
-def test_nonsense_is_an_error(build: Builder, answer: bytes) -> None:
+def answered(build: Builder, answer: bytes) -> pc.BuildError:
+    """Fetch from a server that gives `answer` to whatever it is asked."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 
@@ -260,8 +238,23 @@ def test_nonsense_is_an_error(build: Builder, answer: bytes) -> None:
         thread.start()
         error = build.fails(f"FROM bb:1\nADD git://127.0.0.1:{port}/x /x\n")
         thread.join()
+    return error
 
-    assert error.line == 2
+
+def test_what_a_server_says_does_nothing_to_a_terminal(build: Builder) -> None:
+    said = b"ERR \x1b[31mred\x1b]0;title\x07 end\n"
+
+    error = answered(build, f"{len(said) + 4:04x}".encode() + said)
+
+    assert "red" in error.problem
+    assert str(error).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"zzzz", b"ffff", b"0004", b"001e# service=git-upload-pack\n0000" + b"x" * 9999]
+)
+def test_nonsense_is_an_error(build: Builder, answer: bytes) -> None:
+    assert answered(build, answer).line == 2
 
 
 def test_git_is_given_so_much_time_and_no_more(
